@@ -1,0 +1,360 @@
+//! JSON-RPC 2.0 messages as MCP restricts them: ids are strings or integers, never null, and an
+//! id that could not be read is omitted from the answer.
+//!
+//! Pure functions over borrowed bytes. Nothing allocates unless a name holds escapes. Batches are
+//! left to the legacy era.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// Invalid JSON was received.
+pub const PARSE_ERROR: i64 = -32700;
+/// The JSON is no valid request.
+pub const INVALID_REQUEST: i64 = -32600;
+/// The method does not exist.
+pub const METHOD_NOT_FOUND: i64 = -32601;
+/// The parameters are invalid.
+pub const INVALID_PARAMS: i64 = -32602;
+/// The server failed.
+pub const INTERNAL_ERROR: i64 = -32603;
+
+/// Deepest nesting of arrays and objects that is accepted.
+pub const DEPTH_MAX: usize = 64;
+/// Longest id that is accepted, in bytes of JSON text: ids are echoed in every message of a stream.
+pub const ID_BYTES_MAX: usize = 512;
+
+/// A request id: the JSON text as the client wrote it, echoed verbatim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id<'a>(&'a str);
+
+impl<'a> Id<'a> {
+    /// Takes JSON text that is a string or an integer of at most [`ID_BYTES_MAX`] bytes.
+    pub fn from_json(text: &'a str) -> Option<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let accepted = text.len() <= ID_BYTES_MAX && (text.starts_with('"') || integer);
+        accepted.then_some(Self(text))
+    }
+
+    /// The JSON text.
+    pub fn as_json(self) -> &'a str {
+        self.0
+    }
+}
+
+/// One message from a client.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// Expects an answer with the same id.
+    Request {
+        /// Echoed in the answer.
+        id: Id<'a>,
+        /// What to do.
+        method: Cow<'a, str>,
+        /// The JSON text of `params`, where there is one.
+        params: Option<&'a RawValue>,
+    },
+    /// Expects no answer.
+    Notification {
+        /// What happened.
+        method: Cow<'a, str>,
+        /// The JSON text of `params`, where there is one.
+        params: Option<&'a RawValue>,
+    },
+    /// An answer to a request of the server (legacy versions alone have such requests).
+    Response {
+        /// The request that is answered.
+        id: Id<'a>,
+    },
+}
+
+/// What is wrong with a body that is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no JSON.
+    Syntax,
+    /// It is nested deeper than [`DEPTH_MAX`].
+    Depth,
+    /// It is a batch.
+    Batch,
+    /// It is JSON of another shape.
+    Shape,
+}
+
+/// Why a body is no message. The client is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Malformed<'a> {
+    /// [`PARSE_ERROR`] or [`INVALID_REQUEST`].
+    pub code: i64,
+    /// The kind of fault.
+    pub fault: Fault,
+    /// For the client's developer.
+    pub message: &'static str,
+    /// The id, where it could be read.
+    pub id: Option<Id<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(default, borrow)]
+    jsonrpc: Option<Text<'a>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    method: Option<Text<'a>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// A string that borrows from the input where it holds no escapes, inside an `Option` too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl Text<'_> {
+    /// The string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Tells an explicit `null` (`Some`) from an absent member (`None`).
+pub(crate) fn present<'de, D>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// [`Malformed`] with [`PARSE_ERROR`] for what is no JSON or no UTF-8, and with
+/// [`INVALID_REQUEST`] for what is no single JSON-RPC 2.0 message, or nested deeper than
+/// [`DEPTH_MAX`].
+pub fn parse(body: &[u8]) -> Result<Incoming<'_>, Malformed<'_>> {
+    let syntax = |message| Malformed { code: PARSE_ERROR, fault: Fault::Syntax, message, id: None };
+    let text = std::str::from_utf8(body).map_err(|_| syntax("body is not UTF-8"))?;
+    if !is_shallow(body) {
+        let message = "body is nested too deeply";
+        return Err(Malformed { code: INVALID_REQUEST, fault: Fault::Depth, message, id: None });
+    }
+    // serde would read a struct from an array as well.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(invalid_shape(text));
+    }
+    let envelope: Envelope<'_> = match serde_json::from_str(text) {
+        Ok(envelope) => envelope,
+        Err(error) if error.is_data() => return Err(invalid_shape(text)),
+        Err(_) => return Err(syntax("body is not valid JSON")),
+    };
+    classify(envelope)
+}
+
+fn classify(envelope: Envelope<'_>) -> Result<Incoming<'_>, Malformed<'_>> {
+    let id = envelope.id.map(|raw| Id::from_json(raw.get()));
+    let invalid = |message| Malformed {
+        code: INVALID_REQUEST,
+        fault: Fault::Shape,
+        message,
+        id: id.and_then(|read| read),
+    };
+    if envelope.jsonrpc.as_ref().is_none_or(|version| version.as_str() != "2.0") {
+        return Err(invalid("jsonrpc must be \"2.0\""));
+    }
+    if id == Some(None) {
+        return Err(invalid("id must be a string or an integer"));
+    }
+    let id = id.and_then(|read| read);
+    let answered = envelope.result.is_some() || envelope.error.is_some();
+    match (envelope.method, id) {
+        (Some(_), _) if answered => Err(invalid("a message is a request or a response, not both")),
+        (Some(method), Some(id)) => {
+            Ok(Incoming::Request { id, method: method.0, params: envelope.params })
+        }
+        (Some(method), None) => {
+            Ok(Incoming::Notification { method: method.0, params: envelope.params })
+        }
+        (None, Some(id)) if answered => Ok(Incoming::Response { id }),
+        (None, _) => Err(invalid("method is missing")),
+    }
+}
+
+/// Valid JSON of the wrong shape: tells a batch, and finds the id where there is one.
+#[cold]
+fn invalid_shape(text: &str) -> Malformed<'_> {
+    #[derive(Deserialize)]
+    struct OnlyId<'a> {
+        #[serde(default, borrow, deserialize_with = "present")]
+        id: Option<&'a RawValue>,
+    }
+    let (shape, message) = if text.trim_start().starts_with('[') {
+        (Fault::Batch, "batches are not supported")
+    } else {
+        (Fault::Shape, "body is not a JSON-RPC message")
+    };
+    let id = serde_json::from_str::<OnlyId<'_>>(text)
+        .ok()
+        .and_then(|found| found.id)
+        .and_then(|raw| Id::from_json(raw.get()));
+    // serde reports some syntax errors behind the first wrong type as data errors: look again.
+    let (code, fault) = if serde_json::from_str::<&RawValue>(text).is_ok() {
+        (INVALID_REQUEST, shape)
+    } else {
+        (PARSE_ERROR, Fault::Syntax)
+    };
+    Malformed { code, fault, message, id }
+}
+
+/// Whether no value is nested deeper than [`DEPTH_MAX`]. serde_json skips what it ignores without
+/// counting, so its own limit does not hold here.
+pub fn is_shallow(body: &[u8]) -> bool {
+    // Few brackets in all cannot be nested deeply: this vectorised count settles nearly all bodies.
+    if memchr::memchr2_iter(b'{', b'[', body).nth(DEPTH_MAX).is_none() {
+        return true;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for &byte in body {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+/// Writes `text` as a JSON string.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    write_json(out, text);
+}
+
+/// Writes any value whose serialisation cannot fail: strings, numbers, derived structures of them.
+pub fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let mark = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        // A map with keys that are no strings, or a user's own Serialize that fails.
+        out.truncate(mark);
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Writes the start of a message up to the member after the id: `{"jsonrpc":"2.0","id":…`.
+pub fn write_open(out: &mut Vec<u8>, id: Option<Id<'_>>) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\"");
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(id.as_json().as_bytes());
+    }
+}
+
+/// Writes a whole error response; `data` is JSON text.
+pub fn write_error(
+    out: &mut Vec<u8>,
+    id: Option<Id<'_>>,
+    code: i64,
+    message: &str,
+    data: Option<&str>,
+) {
+    write_open(out, id);
+    out.extend_from_slice(b",\"error\":{");
+    write_error_members(out, code, message, data);
+    out.extend_from_slice(b"}}");
+}
+
+/// Writes the members of an error object; `data` is JSON text.
+pub fn write_error_members(out: &mut Vec<u8>, code: i64, message: &str, data: Option<&str>) {
+    out.extend_from_slice(b"\"code\":");
+    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.extend_from_slice(b",\"message\":");
+    write_string(out, message);
+    if let Some(data) = data {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_requests_notifications_and_responses() {
+        let request = br#" {"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"a":1}} "#;
+        match parse(request) {
+            Ok(Incoming::Request { id, method, params }) => {
+                assert_eq!(id.as_json(), "7");
+                assert!(matches!(method, Cow::Borrowed("tools/list")));
+                assert_eq!(params.map(RawValue::get), Some("{\"a\":1}"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let note = br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
+        assert!(matches!(parse(note), Ok(Incoming::Notification { params: None, .. })));
+        let answer = br#"{"jsonrpc":"2.0","id":"x","result":{}}"#;
+        assert!(matches!(parse(answer), Ok(Incoming::Response { .. })));
+    }
+
+    #[test]
+    fn refuses_what_is_no_message() {
+        let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+        let table: [(&[u8], i64, Option<&str>); 16] = [
+            (b"", PARSE_ERROR, None),
+            (b"{", PARSE_ERROR, None),
+            (b"\xff\xfe", PARSE_ERROR, None),
+            (b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}", PARSE_ERROR, None),
+            (br#"{"jsonrpc":"2.0","id":1,"method":"x"} trailing"#, PARSE_ERROR, None),
+            (br#"{"jsonrpc":"2.0","id":1,"method":5"#, PARSE_ERROR, None),
+            (b"[]", INVALID_REQUEST, None),
+            (br#" ["2.0",1,"x"]"#, INVALID_REQUEST, None),
+            (b"5", INVALID_REQUEST, None),
+            (br#"{"jsonrpc":"2.0","id":1,"method":5}"#, INVALID_REQUEST, Some("1")),
+            (br#"{"jsonrpc":"1.0","id":"a","method":"x"}"#, INVALID_REQUEST, Some("\"a\"")),
+            (br#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, INVALID_REQUEST, None),
+            (br#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#, INVALID_REQUEST, None),
+            (br#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, INVALID_REQUEST, None),
+            (br#"{"jsonrpc":"2.0","id":1}"#, INVALID_REQUEST, Some("1")),
+            (deep.as_bytes(), INVALID_REQUEST, None),
+        ];
+        for (body, code, id) in table {
+            let refused = parse(body).expect_err("must be refused");
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!((refused.code, refused.id.map(Id::as_json)), (code, id), "{shown}");
+        }
+    }
+
+    #[test]
+    fn brackets_in_strings_are_no_depth() {
+        let body = format!(r#"{{"jsonrpc":"2.0","method":"x","params":"{}\""}}"#, "[".repeat(500));
+        assert!(is_shallow(body.as_bytes()));
+        assert!(parse(body.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_unread_id_is_omitted() {
+        let mut out = Vec::new();
+        write_error(&mut out, None, PARSE_ERROR, "say \"hi\"", Some("[1]"));
+        let expected =
+            r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"say \"hi\"","data":[1]}}"#;
+        assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
+    }
+}
