@@ -1,0 +1,202 @@
+//! A call that left its shard for a pool: its own copy of the request, and the way back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use ringmesh_proto::mcp::{LogLevel, Params};
+use serde_json::value::RawValue;
+
+use super::{Answer, Call, NoteError, Notes, Progress, StateKey};
+use crate::message::{Address, Note, Reply};
+
+/// Names a call in flight on its shard: a place and its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId {
+    /// Place in the shard's table of calls.
+    pub slot: u32,
+    /// Counts the users of the place.
+    pub generation: u32,
+}
+
+/// Tells a pool that nobody waits for a call any more.
+#[derive(Default)]
+pub struct Cancel {
+    cancelled: AtomicBool,
+    abort: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Cancel").field(&self.cancelled).finish()
+    }
+}
+
+impl Cancel {
+    /// Whether the call was cancelled: by its client, by its time-out, or by a stopping server.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Says what ends the work; runs at once where the call is cancelled already. The first
+    /// registration counts.
+    pub fn on_cancel(&self, abort: Box<dyn Fn() + Send + Sync>) {
+        let registered = self.abort.get_or_init(|| abort);
+        if self.is_cancelled() {
+            registered();
+        }
+    }
+
+    /// Cancels the call.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        if let Some(abort) = self.abort.get() {
+            abort();
+        }
+    }
+}
+
+/// A request that runs in a pool. Cheap to clone.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    method: &'static str,
+    name: Box<str>,
+    params: Box<RawValue>,
+    unix_ms: u64,
+    state_key: Arc<StateKey>,
+    progress: Progress,
+    cancel: Arc<Cancel>,
+    call: CallId,
+    home: Address,
+    /// Whether the shard got an answer, or wants none.
+    settled: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The shard keeps the call's place until it hears of it: a handler that was dropped, or
+        // that forgot to answer, must not cost the place.
+        if !self.settled.load(Ordering::Acquire) {
+            self.send(Answer::default());
+        }
+    }
+}
+
+impl Inner {
+    fn send(&self, answer: Answer) {
+        if self.home.send_reply(Reply { call: self.call, answer }).is_err() {
+            // The lane has a place for each call in flight, so its shard is gone.
+            tracing::debug!(name = %self.name, "nobody takes the reply");
+        }
+    }
+}
+
+impl Notes for Inner {
+    fn note(&self, json: Vec<u8>) -> Result<(), NoteError> {
+        if self.cancel.is_cancelled() {
+            return Ok(());
+        }
+        self.home.send_note(Note { call: self.call, json }).map_err(|_| NoteError::Busy)
+    }
+}
+
+/// What a shard knows of a call that it hands to a pool.
+pub(crate) struct Departure<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) name: &'a str,
+    pub(crate) params: &'a RawValue,
+    pub(crate) unix_ms: u64,
+    pub(crate) state_key: Arc<StateKey>,
+    pub(crate) cancel: Arc<Cancel>,
+    pub(crate) call: CallId,
+    pub(crate) home: Address,
+}
+
+impl Context {
+    pub(crate) fn new(departure: Departure<'_>) -> Self {
+        Self(Arc::new(Inner {
+            method: departure.method,
+            name: departure.name.into(),
+            params: departure.params.to_owned(),
+            unix_ms: departure.unix_ms,
+            state_key: departure.state_key,
+            progress: Progress::default(),
+            cancel: departure.cancel,
+            call: departure.call,
+            home: departure.home,
+            settled: AtomicBool::new(false),
+        }))
+    }
+
+    /// Name of the tool or prompt, or URI of the resource.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether nobody waits for the answer any more. A future is dropped at its next await when
+    /// that happens; a blocking handler asks here now and then.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// The way to end this call's work.
+    pub fn cancel(&self) -> &Arc<Cancel> {
+        &self.0.cancel
+    }
+
+    /// Looks at the request. The parameters are read anew each time.
+    pub fn with_call<T>(&self, look: impl FnOnce(&Call<'_>) -> T) -> T {
+        let inner = &*self.0;
+        // The shard read these very bytes before it sent them here.
+        let params = Params::parse(&inner.params).unwrap_or_default();
+        look(&Call {
+            method: inner.method,
+            name: &inner.name,
+            params: &params,
+            unix_ms: inner.unix_ms,
+            state_key: &inner.state_key,
+            notes: inner,
+            progress: &inner.progress,
+        })
+    }
+
+    /// Reports progress; see [`Call::progress`].
+    ///
+    /// # Errors
+    /// [`NoteError`] where it was not sent.
+    pub fn progress(
+        &self,
+        progress: f64,
+        total: Option<f64>,
+        message: Option<&str>,
+    ) -> Result<(), NoteError> {
+        self.with_call(|call| call.progress(progress, total, message))
+    }
+
+    /// Sends a log message; see [`Call::log`].
+    ///
+    /// # Errors
+    /// [`NoteError::Busy`] where it was not sent.
+    pub fn log<T: serde::Serialize + ?Sized>(
+        &self,
+        level: LogLevel,
+        logger: Option<&str>,
+        data: &T,
+    ) -> Result<(), NoteError> {
+        self.with_call(|call| call.log(level, logger, data))
+    }
+
+    /// Sends the final answer home. The first one counts; where the last handle is dropped
+    /// without any, the call is answered as an internal error.
+    pub fn reply(&self, answer: Answer) {
+        if !self.0.settled.swap(true, Ordering::AcqRel) {
+            self.0.send(answer);
+        }
+    }
+
+    /// The shard itself answers: no reply is wanted.
+    pub(crate) fn disown(&self) {
+        self.0.settled.store(true, Ordering::Release);
+    }
+}

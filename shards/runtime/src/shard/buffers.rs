@@ -1,0 +1,70 @@
+//! Reuse of buffers, and the byte budget of a shard.
+
+use super::connection::Inbound;
+
+/// Buffers that are kept for reuse; more are given back to the allocator.
+const POOLED_MAX: usize = 64;
+/// Largest buffer that is kept: one large answer must not hold its memory for ever.
+const POOLED_BYTES_MAX: usize = 16 * 1024;
+
+/// Buffers of one shard that no connection uses now. A connection at rest holds none.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    outbound: Vec<Vec<u8>>,
+    #[expect(clippy::vec_box, reason = "a connection holds the box, which is reused as it is")]
+    inbound: Vec<Box<Inbound>>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Self { outbound: Vec::with_capacity(POOLED_MAX), inbound: Vec::with_capacity(POOLED_MAX) }
+    }
+
+    /// An empty buffer for answers.
+    pub(super) fn outbound(&mut self) -> Vec<u8> {
+        self.outbound.pop().unwrap_or_default()
+    }
+
+    /// Takes back a buffer of answers.
+    pub(super) fn recycle_outbound(&mut self, mut buffer: Vec<u8>) {
+        let keep = (1..=POOLED_BYTES_MAX).contains(&buffer.capacity());
+        if keep && self.outbound.len() < POOLED_MAX {
+            buffer.clear();
+            self.outbound.push(buffer);
+        }
+    }
+
+    /// An empty buffer for a request that comes in pieces.
+    pub(super) fn inbound(&mut self) -> Box<Inbound> {
+        self.inbound.pop().unwrap_or_default()
+    }
+
+    /// Takes back a buffer of a request.
+    pub(super) fn recycle_inbound(&mut self, mut inbound: Box<Inbound>) {
+        if inbound.bytes.capacity() <= POOLED_BYTES_MAX && self.inbound.len() < POOLED_MAX {
+            inbound.clear();
+            self.inbound.push(inbound);
+        }
+    }
+}
+
+/// Bytes that all connections of a shard hold together, against their bound.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) used: usize,
+    pub(super) limit: usize,
+}
+
+impl Budget {
+    /// Whether this many bytes more would pass the bound.
+    pub(super) fn would_exceed(&self, bytes: usize) -> bool {
+        self.used.saturating_add(bytes) > self.limit
+    }
+
+    /// Replaces what a connection was charged.
+    pub(super) fn charge(&mut self, before: &mut u32, now: usize) {
+        let now_u32 = u32::try_from(now).unwrap_or(u32::MAX);
+        self.used = self.used - *before as usize + now_u32 as usize;
+        *before = now_u32;
+    }
+}

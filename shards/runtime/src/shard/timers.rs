@@ -1,0 +1,124 @@
+//! What happens when time passes: each connection has one timer, armed for its next deadline.
+//!
+//! Deadlines mostly move away (each request renews the idle time), so a timer is left where it is
+//! and looked at when it fires: then either the deadline is due, or the timer moves on to it.
+
+use ringmesh_proto::http1::Status;
+use ringmesh_proto::jsonrpc::INVALID_REQUEST;
+
+use super::Shard;
+use super::connection::Phase;
+use crate::io::GENERATION_MODULUS;
+use crate::limits::LINGER_MS;
+use crate::probe::Bound;
+
+/// Key of the timer that resumes accepting; no connection's key, since its generation is none.
+pub(super) const ACCEPT_RETRY: u64 = u64::MAX;
+
+fn key(slot: u32, generation: u32) -> u64 {
+    debug_assert!(generation < GENERATION_MODULUS);
+    u64::from(generation) << 32 | u64::from(slot)
+}
+
+impl Shard {
+    /// Has the connection looked at no later than `at_ms`.
+    pub(super) fn arm_timer(&mut self, slot: u32, at_ms: u64) {
+        let connection = &mut self.conns[slot as usize];
+        match connection.timer {
+            Some(_) if connection.timer_ms <= at_ms => return,
+            Some(timer) => {
+                self.wheel.rearm(timer, at_ms);
+            }
+            None => {
+                connection.timer = Some(self.wheel.arm(at_ms, key(slot, connection.generation)));
+            }
+        }
+        connection.timer_ms = at_ms;
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        while let Some(fired) = self.wheel.poll(self.now_ms) {
+            if fired.key == ACCEPT_RETRY {
+                self.accept_retry = None;
+                continue;
+            }
+            let slot = u32::try_from(fired.key & u64::from(u32::MAX)).expect("masked to 32 bits");
+            let connection = &mut self.conns[slot as usize];
+            debug_assert_eq!(key(slot, connection.generation), fired.key, "closing cancels timers");
+            connection.timer = None;
+            self.on_timer(slot);
+        }
+    }
+
+    fn on_timer(&mut self, slot: u32) {
+        let deadline_ms = self.deadline_ms(slot);
+        if deadline_ms > self.now_ms {
+            if deadline_ms < u64::MAX {
+                self.arm_timer(slot, deadline_ms);
+            }
+            return;
+        }
+        self.on_deadline(slot);
+        self.touch(slot);
+        let phase = self.conns[slot as usize].phase;
+        if !matches!(phase, Phase::Free | Phase::Aborting) {
+            // Past deadlines that ended nothing (a keep-alive was sent) have moved on.
+            let next_ms = self.deadline_ms(slot).max(self.now_ms + 1);
+            self.arm_timer(slot, next_ms);
+        }
+    }
+
+    /// When the connection needs attention next.
+    fn deadline_ms(&self, slot: u32) -> u64 {
+        let connection = &self.conns[slot as usize];
+        let limits = &self.limits;
+        let since_ms = connection.since_ms;
+        let phase_ms = match connection.phase {
+            Phase::Free | Phase::Aborting => u64::MAX,
+            Phase::Idle => since_ms.saturating_add(limits.idle_timeout_ms),
+            Phase::Head => since_ms.saturating_add(limits.head_timeout_ms),
+            Phase::Body => since_ms.saturating_add(limits.body_timeout_ms),
+            Phase::Calling(call) => self.call_deadline_ms(call),
+            Phase::Streaming(stream) => self.stream_deadline_ms(stream),
+            Phase::Ending if connection.flags.fin_sent => since_ms + LINGER_MS,
+            Phase::Ending => u64::MAX,
+        };
+        let send_ms = if connection.flags.sending {
+            connection.sent_ms.saturating_add(limits.send_timeout_ms)
+        } else {
+            u64::MAX
+        };
+        let cut_ms = self.draining.map_or(u64::MAX, |draining| draining.cut_ms);
+        phase_ms.min(send_ms).min(cut_ms)
+    }
+
+    fn on_deadline(&mut self, slot: u32) {
+        let connection = &self.conns[slot as usize];
+        let stalled = connection.flags.sending
+            && connection.sent_ms.saturating_add(self.limits.send_timeout_ms) <= self.now_ms;
+        if stalled {
+            self.refuse(Bound::SendTimeout);
+            return self.abort(slot);
+        }
+        if self.draining.is_some_and(|draining| draining.cut_ms <= self.now_ms) {
+            return self.abort(slot);
+        }
+        match connection.phase {
+            Phase::Free | Phase::Aborting => {}
+            Phase::Idle => {
+                self.refuse(Bound::IdleTimeout);
+                self.end(slot);
+            }
+            Phase::Head => self.time_out(slot, Bound::HeadTimeout, "the head took too long"),
+            Phase::Body => self.time_out(slot, Bound::BodyTimeout, "the body took too long"),
+            Phase::Calling(call) => self.on_call_deadline(slot, call),
+            Phase::Streaming(stream) => self.on_stream_deadline(slot, stream),
+            Phase::Ending => self.abort(slot),
+        }
+    }
+
+    fn time_out(&mut self, slot: u32, bound: Bound, message: &'static str) {
+        self.refuse(bound);
+        self.refuse_http(slot, Status::REQUEST_TIMEOUT, INVALID_REQUEST, message);
+    }
+}
