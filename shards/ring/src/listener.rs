@@ -1,0 +1,194 @@
+//! Listening sockets: one for each shard and address, sharing their port by SO_REUSEPORT.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A listening socket that a ring will accept from.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// The address it listens on, with the port that was picked for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+/// Why an address cannot be listened on, with the mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub errno: Errno,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, port) = (self.address, self.address.port());
+        match self.errno {
+            Errno::EADDRINUSE => write!(
+                f,
+                "{address} is in use by another socket: choose another port, or stop its owner \
+                 (find it with: ss -ltnp 'sport = :{port}')"
+            ),
+            Errno::EADDRNOTAVAIL => write!(
+                f,
+                "{address} is no address of this machine: choose one that `ip address` lists, or \
+                 0.0.0.0 or [::] for all"
+            ),
+            Errno::EACCES | Errno::EPERM => write!(
+                f,
+                "{address} may not be bound by this user: choose a port from 1024 up, or grant it \
+                 with: setcap cap_net_bind_service=+ep PROGRAM"
+            ),
+            Errno::EMFILE | Errno::ENFILE => write!(
+                f,
+                "no descriptor is left to listen on {address}: raise the limit with: ulimit -n"
+            ),
+            Errno::EAFNOSUPPORT => write!(
+                f,
+                "{address} is of a family that this kernel does not speak: choose an address of \
+                 the other one"
+            ),
+            errno => write!(f, "cannot listen on {address}: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Listens on `address` with `count` sockets (at least one), between which the kernel spreads
+/// connections. Port 0 picks one port for all. `backlog` is cut to `net.core.somaxconn` by the
+/// kernel. Sockets accepted from these send without delay (TCP_NODELAY is inherited). A listener
+/// on `[::]` takes IPv4 too, where the system's `net.ipv6.bindv6only` is 0.
+///
+/// The port must be nobody's, not even that of a server which shares it by SO_REUSEPORT. The first
+/// socket listens before it allows sharing, so of two servers started at once one fails, and the
+/// port is never let go in between. Connections may wait in the first socket from then on.
+///
+/// # Errors
+/// What socket(2), setsockopt(2), bind(2) and listen(2) report.
+pub fn bind(address: SocketAddr, count: usize, backlog: u32) -> Result<Vec<Listener>, BindError> {
+    let refuse = |errno| BindError { address, errno };
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let first = listen_exclusively(address, backlog).map_err(refuse)?;
+    let shared = first.address;
+    let mut listeners = vec![first];
+    if count > 1 {
+        listeners[0].socket.set_reuse_port(true).map_err(errno_of).map_err(refuse)?;
+    }
+    while listeners.len() < count {
+        listeners.push(listen_shared(shared, backlog).map_err(refuse)?);
+    }
+    Ok(listeners)
+}
+
+fn listen_exclusively(address: SocketAddr, backlog: i32) -> Result<Listener, Errno> {
+    let socket = socket_for(address)?;
+    listen(socket, address, backlog)
+}
+
+fn listen_shared(address: SocketAddr, backlog: i32) -> Result<Listener, Errno> {
+    let socket = socket_for(address)?;
+    socket.set_reuse_port(true).map_err(errno_of)?;
+    listen(socket, address, backlog)
+}
+
+/// A blocking socket: on a non-blocking one io_uring answers EAGAIN rather than wait.
+fn socket_for(address: SocketAddr) -> Result<Socket, Errno> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(errno_of)?;
+    // Connections of an earlier run in TIME_WAIT do not hold the port.
+    socket.set_reuse_address(true).map_err(errno_of)?;
+    socket.set_tcp_nodelay(true).map_err(errno_of)?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket, address: SocketAddr, backlog: i32) -> Result<Listener, Errno> {
+    socket.bind(&address.into()).map_err(errno_of)?;
+    socket.listen(backlog).map_err(errno_of)?;
+    let local = socket.local_addr().map_err(errno_of)?;
+    let address = local.as_socket().ok_or(Errno::EAFNOSUPPORT)?;
+    Ok(Listener { socket, address })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    const ANY_PORT: &str = "127.0.0.1:0";
+
+    #[test]
+    fn all_listeners_share_the_port_that_the_first_one_picked() {
+        for address in [ANY_PORT, "[::1]:0"] {
+            let listeners = bind(address.parse().unwrap(), 4, 1024).expect("a free port");
+            assert_eq!(listeners.len(), 4);
+            assert_ne!(listeners[0].address().port(), 0);
+            assert!(listeners.iter().all(|listener| listener.address() == listeners[0].address()));
+        }
+    }
+
+    #[test]
+    fn the_kernel_spreads_connections_over_all_listeners() {
+        let listeners = bind(ANY_PORT.parse().unwrap(), 3, 1024).expect("a free port");
+        let address = listeners[0].address();
+        let clients: Vec<TcpStream> =
+            (0..120).map(|_| TcpStream::connect(address).expect("a listener")).collect();
+        for listener in &listeners {
+            listener.socket.set_nonblocking(true).unwrap();
+            let taken = std::iter::from_fn(|| listener.socket.accept().ok()).count();
+            assert!((5..clients.len()).contains(&taken), "{taken} of {}", clients.len());
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_even_if_its_owner_would_share_it() {
+        for count in [1, 2] {
+            let owner = bind(ANY_PORT.parse().unwrap(), count, 16).expect("a free port");
+            for socket in &owner {
+                socket.socket.set_reuse_port(true).unwrap();
+            }
+            let address = owner[0].address();
+            let refused = bind(address, 2, 16).expect_err("the port is taken");
+            assert_eq!(refused.errno, Errno::EADDRINUSE);
+            let text = refused.to_string();
+            assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
+            assert!(!text.contains('\n'));
+            drop(owner);
+            bind(address, 2, 16).expect("the port is free again");
+        }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_no_delay() {
+        let listeners = bind(ANY_PORT.parse().unwrap(), 1, 16).expect("a free port");
+        let _client = TcpStream::connect(listeners[0].address()).expect("a listener");
+        let (accepted, _) = listeners[0].socket.accept().expect("a connection");
+        assert!(accepted.tcp_nodelay().expect("the option"));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_named() {
+        let refused = bind("192.0.2.1:0".parse().unwrap(), 1, 16).expect_err("not ours");
+        assert_eq!(refused.errno, Errno::EADDRNOTAVAIL);
+        assert!(refused.to_string().contains("192.0.2.1:0 is no address of this machine"));
+    }
+}
