@@ -1,0 +1,44 @@
+//! Why a server did not start, or did not stop well: one line and an exit code.
+
+use crate::config::{ConfigError, one_line};
+
+/// A service that is needed is not there (sysexits.h, `EX_UNAVAILABLE`): a port that is in use,
+/// io_uring refused.
+const EX_UNAVAILABLE: u8 = 69;
+/// A bug, here or in a tool (sysexits.h, `EX_SOFTWARE`).
+const EX_SOFTWARE: u8 = 70;
+/// A limit or a configuration that cannot work (sysexits.h, `EX_CONFIG`).
+const EX_CONFIG: u8 = 78;
+
+/// Why a server did not start, or did not stop well. The text is one line with the mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}")]
+pub struct StartError {
+    line: String,
+    code: u8,
+}
+
+impl StartError {
+    pub(crate) fn unavailable(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_UNAVAILABLE }
+    }
+
+    pub(crate) fn software(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_SOFTWARE }
+    }
+
+    pub(crate) fn limit(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_CONFIG }
+    }
+
+    /// The exit code of a program that ends for this, of sysexits.h: 64, 69, 70 or 78.
+    pub fn exit_code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self { code: error.exit_code(), line: error.to_string() }
+    }
+}

@@ -1,0 +1,157 @@
+//! The shards' threads: made, pinned, set up all together, and waited for.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam::channel::{Receiver, bounded};
+use ringmesh_ring::{Doorbell, Listener, Refusal, Ring, RingConfig, SetupError, pin_to_cpu, run};
+use ringmesh_runtime::mailbox::{Capacities, mailbox};
+use ringmesh_runtime::message::{Address, Inbox};
+use ringmesh_runtime::probe::Vital;
+use ringmesh_runtime::{Shard, ShardConfig};
+
+use super::error::StartError;
+use crate::config::Plan;
+
+/// Requests to a shard come from the control plane and from stopping: few at a time.
+const REQUESTS_MAX: usize = 64;
+/// Progress and log messages that wait for a shard; over it they are lost.
+const NOTES_MAX: usize = 4_096;
+/// Changes that wait for a shard; over it everything counts as changed.
+const EVENTS_MAX: usize = 1_024;
+
+/// What a shard's thread tells of.
+pub(crate) enum ShardNews {
+    /// It is set up, or cannot be.
+    Up(Result<(), StartError>),
+    /// It has stopped.
+    Done(u16),
+}
+
+/// How others reach a shard and see that it lives.
+pub(crate) struct Desk {
+    pub(crate) id: u16,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) doorbell: Doorbell,
+    pub(crate) address: Address,
+    pub(crate) vital: Arc<Vital>,
+}
+
+/// Makes the mailboxes of all shards, so that everybody has everybody's address before one runs.
+///
+/// # Errors
+/// Where no descriptor is left for a doorbell.
+pub(crate) fn desks(plan: &Plan) -> Result<Vec<(Desk, Inbox)>, StartError> {
+    let capacities = Capacities {
+        requests: REQUESTS_MAX,
+        replies: plan.limits.calls_max as usize,
+        notes: NOTES_MAX,
+        events: EVENTS_MAX,
+    };
+    let desk = |id: u16| {
+        let doorbell = Doorbell::new().map_err(|errno| {
+            StartError::limit(format!(
+                "cannot make the doorbell of shard-{id} ({errno}): raise the limit of open files \
+                 with ulimit -n, or use fewer --shards"
+            ))
+        })?;
+        let (address, inbox) = mailbox(capacities, Arc::new(doorbell.clone()));
+        let cpu = match plan.cpus.len() {
+            0 => None,
+            cpus => Some(plan.cpus[usize::from(id) % cpus]),
+        };
+        Ok((Desk { id, cpu, doorbell, address, vital: Arc::default() }, inbox))
+    };
+    (0..plan.shards).map(desk).collect()
+}
+
+/// What one thread is given.
+pub(crate) struct Crew {
+    pub(crate) cpu: Option<usize>,
+    pub(crate) doorbell: Doorbell,
+    pub(crate) ring: RingConfig,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) shard: ShardConfig,
+}
+
+/// Opens for all shards at once; dropped unopened, it sends them home.
+pub(crate) struct Gate(crossbeam::channel::Sender<()>, usize);
+
+impl Gate {
+    /// Lets every shard serve.
+    pub(crate) fn open(self) {
+        for _ in 0..self.1 {
+            // A shard that is gone has told so itself.
+            self.0.send(()).ok();
+        }
+    }
+}
+
+/// Starts a thread for each shard. Each sets itself up, tells, and waits at the gate.
+///
+/// # Errors
+/// Where a thread cannot be started.
+pub(crate) fn start(
+    crews: Vec<Crew>,
+    tell: impl Fn(ShardNews) + Clone + Send + 'static,
+) -> Result<Gate, StartError> {
+    let count = crews.len();
+    let (opener, gate) = bounded(count);
+    for crew in crews {
+        let (id, gate, tell) = (crew.shard.id.0, gate.clone(), tell.clone());
+        let serve = move || {
+            serve(crew, &gate, &tell);
+            tell(ShardNews::Done(id));
+        };
+        thread::Builder::new().name(format!("shard-{id}")).spawn(serve).map_err(|error| {
+            StartError::limit(format!(
+                "cannot start the thread shard-{id}: {error}: raise the limit of processes \
+                 (ulimit -u, the container's pids limit), or use fewer --shards"
+            ))
+        })?;
+    }
+    Ok(Gate(opener, count))
+}
+
+fn serve(crew: Crew, gate: &Receiver<()>, tell: &impl Fn(ShardNews)) {
+    match set_up(crew) {
+        Ok((mut ring, mut shard)) => {
+            tell(ShardNews::Up(Ok(())));
+            if gate.recv().is_ok() {
+                run(&mut shard, &mut ring);
+            }
+        }
+        Err(error) => tell(ShardNews::Up(Err(error))),
+    }
+}
+
+/// On the shard's own thread: the kernel ties a ring to the one that made it (SINGLE_ISSUER).
+fn set_up(crew: Crew) -> Result<(Ring, Shard), StartError> {
+    let id = crew.shard.id.0;
+    if let Some(cpu) = crew.cpu {
+        pin_to_cpu(cpu).map_err(|errno| {
+            StartError::limit(format!(
+                "cannot pin shard-{id} to cpu {cpu}: {errno}: choose others with --cpus"
+            ))
+        })?;
+    }
+    let mut ring =
+        Ring::with_doorbell(&crew.ring, crew.doorbell).map_err(|error| no_ring(id, &error))?;
+    for listener in crew.listeners {
+        ring.listen(listener);
+    }
+    let now = ring.clock().now();
+    Ok((ring, Shard::new(crew.shard, now)))
+}
+
+fn no_ring(id: u16, error: &SetupError) -> StartError {
+    use Refusal::{Descriptors, Files, Memlock, Memory, Table};
+    let line = format!("shard-{id}: {error}");
+    match error {
+        SetupError::Config(_)
+        | SetupError::Refused(
+            Descriptors { .. } | Files | Memlock { .. } | Memory | Table { .. },
+        ) => StartError::limit(line),
+        SetupError::Refused(_) => StartError::unavailable(line),
+    }
+}
