@@ -211,6 +211,8 @@ impl Handle {
             tracing::error!("a server is started once");
             return;
         }
+        // Shards serve already: what a handler changed until now woke nobody.
+        self.shards().iter().for_each(Address::wake);
         let starters =
             std::mem::take(&mut *self.0.starters.lock().unwrap_or_else(PoisonError::into_inner));
         for start in starters {

@@ -150,5 +150,8 @@ impl Drop for Task {
             let name = self.context.name();
             tracing::error!(what = self.what, name, why, "panicked while it was dropped");
         }
+        // Where it was aborted: a tool may have left a handle of its context with a task of its
+        // own, and the shard keeps the call's place until it hears of the end.
+        self.context.reply(Answer::default());
     }
 }

@@ -214,6 +214,22 @@ mod tasks {
         assert_eq!(home.replies(1)[0].answer.ending(), Ending::Panicked);
     }
 
+    #[test]
+    fn a_cancelled_call_ends_though_its_tool_left_a_context_behind() {
+        let (pools, mut home) = (pools(1, 1, 0), Home::new());
+        let left = Arc::new(std::sync::Mutex::new(None));
+        let leave = left.clone();
+        let job = home.asynchronous(move |context| {
+            *leave.lock().expect("one user") = Some(context);
+            std::future::pending()
+        });
+        let cancel = job.context.cancel().clone();
+        pools.submit(job).map_err(|_| "refused").expect("room");
+        until(|| left.lock().expect("one user").is_some());
+        cancel.cancel();
+        assert_eq!(home.replies(1)[0].answer.ending(), Ending::Silent);
+    }
+
     struct Flag(Arc<AtomicBool>);
 
     impl Drop for Flag {

@@ -270,7 +270,7 @@ pub struct Probe {
     pub sends: u64,
     /// Sends of which the kernel took a part only.
     pub short_sends: u64,
-    /// Receives armed again after they had ended.
+    /// Receives that ended before their connection did, and were armed again where still wanted.
     pub recv_rearms: u64,
     /// Receives that found no buffer (ENOBUFS).
     pub enobufs: u64,

@@ -1,6 +1,6 @@
 //! A call that left its shard for a pool: its own copy of the request, and the way back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use ringmesh_proto::mcp::{LogLevel, Params};
@@ -41,6 +41,8 @@ impl Cancel {
     /// registration counts.
     pub fn on_cancel(&self, abort: Box<dyn Fn() + Send + Sync>) {
         let registered = self.abort.get_or_init(|| abort);
+        // Each side writes its own word before it reads the other's: one of them sees both.
+        fence(Ordering::SeqCst);
         if self.is_cancelled() {
             registered();
         }
@@ -48,7 +50,8 @@ impl Cancel {
 
     /// Cancels the call.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
+        self.cancelled.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
         if let Some(abort) = self.abort.get() {
             abort();
         }

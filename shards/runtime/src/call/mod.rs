@@ -51,7 +51,8 @@ impl Default for Progress {
 
 impl Progress {
     fn advance(&self, progress: f64) -> Result<(), NoteError> {
-        if progress > f64::from_bits(self.0.load(Ordering::Relaxed)) {
+        // JSON has no infinity.
+        if progress.is_finite() && progress > f64::from_bits(self.0.load(Ordering::Relaxed)) {
             self.0.store(progress.to_bits(), Ordering::Relaxed);
             return Ok(());
         }
@@ -128,7 +129,7 @@ impl<'a> Call<'a> {
         json.extend_from_slice(token.0.as_json().as_bytes());
         json.extend_from_slice(b",\"progress\":");
         jsonrpc::write_json(&mut json, &progress);
-        if let Some(total) = total {
+        if let Some(total) = total.filter(|total| total.is_finite()) {
             json.extend_from_slice(b",\"total\":");
             jsonrpc::write_json(&mut json, &total);
         }

@@ -53,9 +53,34 @@ impl Buffers {
 pub(super) struct Budget {
     pub(super) used: usize,
     pub(super) limit: usize,
+    /// The part of `used` that shedding readers does not free: parameters of pooled calls, URIs of
+    /// streams.
+    kept: usize,
 }
 
 impl Budget {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { used: 0, limit, kept: 0 }
+    }
+
+    /// Takes bytes that stay until [`Self::give_back`]. False where all of those would pass half
+    /// of the bound, which leaves the other half for requests and answers; one alone may.
+    #[must_use]
+    pub(super) fn keep(&mut self, bytes: usize) -> bool {
+        if self.kept > 0 && self.kept.saturating_add(bytes) > self.limit / 2 {
+            return false;
+        }
+        self.kept += bytes;
+        self.used += bytes;
+        true
+    }
+
+    /// Gives back what [`Self::keep`] took.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.kept -= bytes;
+        self.used -= bytes;
+    }
+
     /// Whether this many bytes more would pass the bound.
     pub(super) fn would_exceed(&self, bytes: usize) -> bool {
         self.used.saturating_add(bytes) > self.limit
@@ -66,5 +91,25 @@ impl Budget {
         let now_u32 = u32::try_from(now).unwrap_or(u32::MAX);
         self.used = self.used - *before as usize + now_u32 as usize;
         *before = now_u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_takes_half_of_the_budget_at_most() {
+        let mut budget = Budget::new(100);
+        assert!(budget.keep(70), "one alone may take more");
+        assert!(!budget.keep(1));
+        budget.give_back(70);
+        assert!(budget.keep(30) && budget.keep(20) && !budget.keep(1));
+        let mut charged = 0;
+        budget.charge(&mut charged, 40);
+        assert!(!budget.would_exceed(10) && budget.would_exceed(11));
+        budget.give_back(30);
+        budget.charge(&mut charged, 0);
+        assert_eq!((budget.used, budget.kept), (20, 20));
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct InFlight {
     /// Who waits; `None` once the call was cancelled or timed out.
     waiter: Option<Waiter>,
     cancel: Arc<Cancel>,
+    /// Bytes of the parameters, which the pool holds: taken from the budget.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,11 @@ impl Shard {
             self.refuse(Bound::Calls);
             return Err(Refusal::busy("too many calls are in flight"));
         }
+        let bytes = request.raw.get().len();
+        if !self.budget.keep(bytes) {
+            self.refuse(Bound::ByteBudget);
+            return Err(Refusal::busy("the server is out of buffers"));
+        }
         let conn = self.id_of(request.slot);
         let cancel = Arc::new(Cancel::default());
         let deadline_ms = self.now_ms.saturating_add(self.limits.tool_timeout_ms);
@@ -141,7 +148,7 @@ impl Shard {
             deadline_ms,
             keep_alive_ms,
         };
-        let in_flight = InFlight { waiter: Some(waiter), cancel: Arc::clone(&cancel) };
+        let in_flight = InFlight { waiter: Some(waiter), cancel: Arc::clone(&cancel), bytes };
         let (slot, generation) = self.calls.insert(in_flight);
         let call = CallId { slot, generation };
         let context = Context::new(Departure {
@@ -157,7 +164,7 @@ impl Shard {
         let job = Job { work, context, what: target.what };
         if let Err(job) = self.pool.submit(job) {
             job.context.disown();
-            self.calls.remove(slot);
+            self.forget_call(slot);
             self.refuse(Bound::Mailbox);
             return Err(Refusal::busy("the pool of handlers is full"));
         }
@@ -165,6 +172,13 @@ impl Shard {
         self.conns[request.slot as usize].phase = Phase::Calling(call);
         self.arm_timer(request.slot, deadline_ms.min(keep_alive_ms));
         Ok(())
+    }
+
+    /// Frees the call's place, and the bytes that the pool held for it.
+    fn forget_call(&mut self, slot: u32) -> Option<InFlight> {
+        let call = self.calls.remove(slot)?;
+        self.budget.give_back(call.bytes);
+        Some(call)
     }
 
     pub(super) fn on_note(&mut self, note: &Note) {
@@ -195,7 +209,7 @@ impl Shard {
         if self.calls.get_mut(slot, generation).is_none() {
             return;
         }
-        let waiter = self.calls.remove(slot).and_then(|call| call.waiter);
+        let waiter = self.forget_call(slot).and_then(|call| call.waiter);
         self.probe.observe_calls(self.calls.len() as u64);
         if let Some(waiter) = waiter {
             self.answer_waiter(&waiter, &reply.answer);
@@ -248,12 +262,17 @@ impl Shard {
             }
             return;
         }
+        self.refuse(Bound::ToolTimeout);
+        self.give_up_call(slot, call, "took too long", Outcome::Timeout);
+    }
+
+    /// Cancels a call, and tells its client why it gets no other answer.
+    pub(super) fn give_up_call(&mut self, slot: u32, call: CallId, why: &str, outcome: Outcome) {
         let Some(in_flight) = self.calls.get_mut(call.slot, call.generation) else { return };
         in_flight.cancel.cancel();
         let Some(waiter) = in_flight.waiter.take() else { return };
-        self.refuse(Bound::ToolTimeout);
         let mut answer = Answer::default();
-        let message = format!("{} '{}' took too long", waiter.what, waiter.name);
+        let message = format!("{} '{}' {why}", waiter.what, waiter.name);
         answer.fail(INTERNAL_ERROR, &message, None);
         debug_assert_eq!(slot, waiter.conn.slot);
         let Some(id) = Id::from_json(&waiter.id) else { return };
@@ -262,6 +281,6 @@ impl Shard {
         } else {
             self.reply_answer(slot, waiter.exchange, id, &answer);
         }
-        self.finish_call(&waiter, Outcome::Timeout);
+        self.finish_call(&waiter, outcome);
     }
 }

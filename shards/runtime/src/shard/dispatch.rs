@@ -34,6 +34,9 @@ impl Shard {
     pub(super) fn on_http_request(&mut self, slot: u32, head: &Head<'_>, body: &[u8]) {
         let exchange = Exchange { keep_alive: head.keep_alive, version_minor: head.version_minor };
         if let Some(refusal) = self.refusal_of_head(head) {
+            if head.method == "HEAD" {
+                return self.reply_bodiless(slot, exchange, &refusal);
+            }
             return self.reply_refusal(slot, exchange, None, &refusal);
         }
         match jsonrpc::parse(body) {
@@ -383,9 +386,7 @@ fn check_param_headers(
             (Some(serde_json::Value::Number(number)), Some(sent)) => {
                 let text = mcp::decode_header_value(sent)
                     .map_err(|error| mismatch(format!("header {full}: {error}")))?;
-                let same_text = text == number.to_string();
-                let same_value = text.parse::<f64>().ok() == number.as_f64();
-                if !same_text && !same_value {
+                if !is_same_number(&text, number) {
                     return Err(mismatch(format!("header {full} does not match the body")));
                 }
             }
@@ -396,6 +397,15 @@ fn check_param_headers(
         }
     }
     Ok(())
+}
+
+/// Whether a header's text is a number's value: `42.0` is 42. Where both are integers they are
+/// compared as such, since floating point takes large neighbours for one.
+fn is_same_number(text: &str, number: &serde_json::Number) -> bool {
+    match (text.parse::<i128>(), number.as_i128()) {
+        (Ok(sent), Some(given)) => sent == given,
+        _ => text.parse::<f64>().ok() == number.as_f64(),
+    }
 }
 
 fn required<'a>(value: Option<&'a jsonrpc::Text<'a>>, what: &str) -> Result<&'a str, Refusal> {
@@ -414,4 +424,27 @@ fn check_arguments(params: &Params<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::invalid_params("arguments must be an object"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let table = [
+            ("42", "42", true),
+            ("42.0", "42", true),
+            ("-7", "-7", true),
+            ("42", "43", false),
+            ("9007199254740993", "9007199254740992", false),
+            ("18446744073709551615", "18446744073709551615", true),
+            ("NaN", "1", false),
+            ("", "0", false),
+        ];
+        for (sent, given, same) in table {
+            let number = serde_json::from_str(given).expect("a number");
+            assert_eq!(is_same_number(sent, &number), same, "{sent} {given}");
+        }
+    }
 }

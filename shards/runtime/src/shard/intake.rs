@@ -18,9 +18,12 @@ impl Shard {
             if matches!(connection.phase, Phase::Ending | Phase::Aborting | Phase::Free) {
                 return; // Drained so that our last answer is not destroyed by a reset.
             }
-            // Between requests only bytes that wait their turn are kept: these go behind them.
-            let others_wait = connection.phase == Phase::Idle && connection.inbound.is_some();
-            if !connection.reads() || others_wait || self.is_backlogged(slot) {
+            // Between requests only bytes that wait their turn are kept: these go behind them. A
+            // request that has begun goes on: what was collected of it must not be mixed with
+            // what waits.
+            let waits = connection.phase == Phase::Idle
+                && (connection.inbound.is_some() || self.is_backlogged(slot));
+            if waits || !connection.reads() {
                 return self.hold(slot, rest);
             }
             rest = match connection.inbound {
@@ -68,6 +71,9 @@ impl Shard {
             if let Some(inbound) = connection.inbound.take() {
                 self.feed(slot, &inbound.bytes);
                 self.buffers.recycle_inbound(inbound);
+                if self.conns[slot as usize].flags.eof {
+                    self.on_eof(slot);
+                }
             }
             self.touch(slot);
         }

@@ -1,7 +1,7 @@
 //! `subscriptions/listen`: streams that wait for changes, and the changes sent to them
 //! (2026-07-28, Subscriptions).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ringmesh_proto::jsonrpc::{self, Id};
@@ -16,6 +16,12 @@ use crate::io::ConnId;
 use crate::limits::STREAM_URIS_MAX;
 use crate::probe::{Bound, Outcome};
 
+/// Changes that wait to be sent before one is merged with the same that waits already. Fewer are
+/// told one by one.
+const PENDING_MAX: usize = 64;
+/// What a subscribed URI takes besides its text: its places in the stream's filter and the table.
+const URI_BYTES: usize = 192;
+
 /// An open stream.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -27,24 +33,61 @@ pub(super) struct Stream {
     prompts: bool,
     resources: bool,
     uris: Box<[Arc<str>]>,
+    /// Bytes of the URIs, taken from the budget.
+    bytes: usize,
     keep_alive_ms: u64,
     /// When the server ends it, once it stops.
     end_ms: u64,
 }
 
-/// A change on its way to those who listen.
-#[derive(Debug)]
-pub(super) struct Fanout {
-    change: Change,
-    /// Places and generations of streams.
+/// Who listens to a URI, by places of streams.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    places: BTreeSet<u32>,
+    /// A change of it waits to be sent.
+    pending: bool,
+}
+
+/// Who listens to which URI.
+pub(super) type ByUri = BTreeMap<Arc<str>, Listeners>;
+
+/// Changes on their way to those who listen. Only of the one that is being sent are the listeners
+/// looked up, and under load a change is merged with the same that waits: so what waits is bounded
+/// by what can change, however fast it does.
+#[derive(Debug, Default)]
+pub(super) struct Fanouts {
+    pending: VecDeque<Change>,
+    sending: Option<Change>,
+    /// Places and generations of the streams that get the change being sent.
     targets: Vec<(u32, u32)>,
-    next: usize,
+    /// How many of them have got it.
+    sent: usize,
+}
+
+impl Fanouts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.sending.is_none()
+    }
+
+    fn is_long(&self) -> bool {
+        self.pending.len() >= PENDING_MAX
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Change {
-    List(&'static str),
+    List(List),
     Resource(Arc<str>),
+}
+
+impl Stream {
+    fn asked_for(&self, list: List) -> bool {
+        match list {
+            List::Tools => self.tools,
+            List::Prompts => self.prompts,
+            List::Resources | List::Templates => self.resources,
+        }
+    }
 }
 
 impl Shard {
@@ -68,6 +111,11 @@ impl Shard {
         let resources = catalog.offers(List::Resources);
         let uris: BTreeSet<&str> =
             wanted.iter().filter(|_| resources).map(|uri| uri.as_str()).collect();
+        let bytes = uris.iter().map(|uri| uri.len() + URI_BYTES).sum();
+        if !self.budget.keep(bytes) {
+            self.refuse(Bound::ByteBudget);
+            return Err(Refusal::busy("the server is out of buffers"));
+        }
         let stream = Stream {
             conn: self.id_of(request.slot),
             exchange: request.exchange,
@@ -76,6 +124,7 @@ impl Shard {
             prompts: filter.prompts == Some(true) && catalog.offers(List::Prompts),
             resources: filter.resources == Some(true) && resources,
             uris: uris.into_iter().map(|uri| self.shared_uri(uri)).collect(),
+            bytes,
             keep_alive_ms: self.next_keep_alive_ms(),
             end_ms: u64::MAX,
         };
@@ -95,7 +144,7 @@ impl Shard {
         let (uris, keep_alive_ms) = (stream.uris.clone(), stream.keep_alive_ms);
         let (place, _) = self.streams.insert(stream);
         for uri in uris {
-            self.by_uri.entry(uri).or_default().push(place);
+            self.by_uri.entry(uri).or_default().places.insert(place);
         }
         self.conns[slot as usize].phase = Phase::Streaming(place);
         self.arm_timer(slot, keep_alive_ms);
@@ -108,10 +157,11 @@ impl Shard {
     /// Forgets a stream whose connection is gone.
     pub(super) fn forget_stream(&mut self, place: u32) -> Option<Stream> {
         let stream = self.streams.remove(place)?;
+        self.budget.give_back(stream.bytes);
         for uri in &stream.uris {
             if let Some(listeners) = self.by_uri.get_mut(uri) {
-                listeners.retain(|&listener| listener != place);
-                if listeners.is_empty() {
+                listeners.places.remove(&place);
+                if listeners.places.is_empty() {
                     self.by_uri.remove(uri);
                 }
             }
@@ -121,62 +171,83 @@ impl Shard {
 
     /// Tells those who asked for it that a resource changed.
     pub(super) fn fan_out_update(&mut self, uri: &Arc<str>) {
-        let Some(places) = self.by_uri.get(uri) else { return };
-        let targets = places
-            .iter()
-            .filter_map(|&place| self.streams.at(place).map(|(generation, _)| (place, generation)))
-            .collect();
-        let change = Change::Resource(Arc::clone(uri));
-        self.fanouts.push_back(Fanout { change, targets, next: 0 });
+        let Some(listeners) = self.by_uri.get_mut(uri) else { return };
+        let waits = std::mem::replace(&mut listeners.pending, true);
+        if !(waits && self.fanouts.is_long()) {
+            self.fanouts.pending.push_back(Change::Resource(Arc::clone(uri)));
+        }
     }
 
     /// Some updates were missed: every resource that somebody listens to counts as changed.
     pub(super) fn fan_out_all_updates(&mut self) {
-        let uris: Vec<_> = self.by_uri.keys().cloned().collect();
-        uris.iter().for_each(|uri| self.fan_out_update(uri));
+        for (uri, listeners) in &mut self.by_uri {
+            if !std::mem::replace(&mut listeners.pending, true) {
+                self.fanouts.pending.push_back(Change::Resource(Arc::clone(uri)));
+            }
+        }
     }
 
     /// Tells those who asked for it which lists changed since `before`.
     pub(super) fn fan_out_lists(&mut self, before: Versions) {
         let now = self.catalog.versions;
-        type Asked = fn(&Stream) -> bool;
-        let lists: [(bool, &'static str, Asked); 3] = [
-            (now.tools != before.tools, "notifications/tools/list_changed", |s| s.tools),
-            (now.prompts != before.prompts, "notifications/prompts/list_changed", |s| s.prompts),
-            (now.resources != before.resources, "notifications/resources/list_changed", |s| {
-                s.resources
-            }),
+        let lists = [
+            (now.tools != before.tools, List::Tools),
+            (now.prompts != before.prompts, List::Prompts),
+            (now.resources != before.resources, List::Resources),
         ];
-        for (changed, method, asked) in lists {
-            if !changed {
-                continue;
+        let pending = &mut self.fanouts.pending;
+        for (_, list) in lists.into_iter().filter(|(changed, _)| *changed) {
+            let same = |change: &Change| matches!(change, Change::List(other) if *other == list);
+            if !pending.iter().any(same) {
+                pending.push_back(Change::List(list));
             }
-            let targets: Vec<_> = self
-                .streams
-                .iter()
-                .filter(|(_, _, stream)| asked(stream))
-                .map(|(place, generation, _)| (place, generation))
-                .collect();
-            self.fanouts.push_back(Fanout { change: Change::List(method), targets, next: 0 });
         }
     }
 
     /// Sends changes to a bounded number of streams.
     pub(super) fn advance_fanouts(&mut self) {
         let mut left = FANOUT_MAX;
-        while left > 0
-            && let Some(mut fanout) = self.fanouts.pop_front()
-        {
-            let end = fanout.targets.len().min(fanout.next + left);
-            left -= end - fanout.next;
-            for &(place, generation) in &fanout.targets[fanout.next..end] {
-                self.notify(place, generation, &fanout.change);
+        while left > 0 {
+            let Some(change) = self.fanouts.sending.take().or_else(|| self.next_change()) else {
+                return;
+            };
+            let targets = std::mem::take(&mut self.fanouts.targets);
+            let from = self.fanouts.sent;
+            let end = targets.len().min(from + left);
+            for &(place, generation) in &targets[from..end] {
+                self.notify(place, generation, &change);
             }
-            fanout.next = end;
-            if end < fanout.targets.len() {
-                self.fanouts.push_front(fanout);
+            left -= end - from;
+            self.fanouts.sent = end;
+            if end < targets.len() {
+                self.fanouts.sending = Some(change);
+            }
+            self.fanouts.targets = targets;
+        }
+    }
+
+    /// Takes the change that waited for longest, and looks up who listens.
+    fn next_change(&mut self) -> Option<Change> {
+        let change = self.fanouts.pending.pop_front()?;
+        let targets = &mut self.fanouts.targets;
+        targets.clear();
+        self.fanouts.sent = 0;
+        match &change {
+            Change::List(list) => targets.extend(
+                self.streams
+                    .iter()
+                    .filter(|(_, _, stream)| stream.asked_for(*list))
+                    .map(|(place, generation, _)| (place, generation)),
+            ),
+            Change::Resource(uri) => {
+                if let Some(listeners) = self.by_uri.get_mut(uri) {
+                    listeners.pending = false;
+                    let of = |&place: &u32| Some((place, self.streams.at(place)?.0));
+                    targets.extend(listeners.places.iter().filter_map(of));
+                }
             }
         }
+        Some(change)
     }
 
     fn notify(&mut self, place: u32, generation: u32, change: &Change) {
@@ -291,7 +362,9 @@ fn write_acknowledged(out: &mut Vec<u8>, stream: &Stream) {
 
 fn write_change(out: &mut Vec<u8>, id: &str, change: &Change) {
     let method = match change {
-        Change::List(method) => method,
+        Change::List(List::Tools) => "notifications/tools/list_changed",
+        Change::List(List::Prompts) => "notifications/prompts/list_changed",
+        Change::List(List::Resources | List::Templates) => "notifications/resources/list_changed",
         Change::Resource(_) => "notifications/resources/updated",
     };
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"");

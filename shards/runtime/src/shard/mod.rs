@@ -21,11 +21,11 @@ mod settle;
 mod slab;
 mod timers;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::call::{Answer, StateKey};
 use crate::catalog::{Catalog, Pool, Published};
+use crate::guard;
 use crate::io::{Completion, ConnId, Io, IoError, ListenerId, Time};
 use crate::limits::{Allowed, Limits, SLEEP_GAP_MS};
 use crate::message::{Address, Event, Inbox, Note, Reply, Request};
@@ -35,7 +35,7 @@ use crate::wheel::Wheel;
 use buffers::{Budget, Buffers};
 use calls::InFlight;
 use connection::{Connection, Phase};
-use listen::{Fanout, Stream};
+use listen::{ByUri, Fanouts, Stream};
 use slab::Slab;
 
 /// Streams that one tick notifies before other work has its turn.
@@ -118,8 +118,8 @@ pub struct Shard {
     accept_retry: Option<crate::wheel::TimerId>,
     calls: Slab<InFlight>,
     streams: Slab<Stream>,
-    by_uri: BTreeMap<Arc<str>, Vec<u32>>,
-    fanouts: VecDeque<Fanout>,
+    by_uri: ByUri,
+    fanouts: Fanouts,
     wheel: Wheel,
     buffers: Buffers,
     budget: Budget,
@@ -189,11 +189,11 @@ impl Shard {
             accept_retry: None,
             calls: Slab::default(),
             streams: Slab::default(),
-            by_uri: BTreeMap::new(),
-            fanouts: VecDeque::new(),
+            by_uri: ByUri::new(),
+            fanouts: Fanouts::default(),
             wheel: Wheel::new(now_ms),
             buffers: Buffers::new(),
-            budget: Budget { used: 0, limit: limits.budget_bytes },
+            budget: Budget::new(limits.budget_bytes),
             limits,
             touched: Vec::with_capacity(slots),
             resumed: Vec::new(),
@@ -223,6 +223,7 @@ impl Shard {
 
     /// Arms the accepts of every listener. Called once, before the first tick.
     pub fn start<I: Io>(&mut self, io: &mut I) {
+        self.probe.observe_buffers(io.buffers());
         for listener in 0..self.listeners {
             for ticket in 0..crate::limits::ACCEPTS_ARMED {
                 self.accepts_paused.push((ListenerId(listener), ticket));
@@ -329,6 +330,8 @@ impl Shard {
             connection.flags.recv_armed &= more;
             connection.flags.recv_cancelling &= more;
         });
+        let ended_early = !more && !matches!(result, Ok(None));
+        self.probe.recv_rearms += u64::from(ended_early && known.is_some());
         match result {
             Ok(Some(buffer)) => {
                 if known.is_some() {
@@ -357,10 +360,12 @@ impl Shard {
 
     /// The peer sends no more. A stream or a call that is open loses its reader with that: the
     /// transport's disconnect is its cancellation (2026-07-28, Streamable HTTP, Cancellation).
-    fn on_eof(&mut self, slot: u32) {
+    pub(super) fn on_eof(&mut self, slot: u32) {
         let connection = &mut self.conns[slot as usize];
         connection.flags.eof = true;
         match connection.phase {
+            // Whole requests wait until answers are read: they are answered before the end.
+            Phase::Idle if connection.inbound.is_some() => {}
             Phase::Idle => self.end(slot),
             Phase::Head | Phase::Body | Phase::Calling(_) | Phase::Streaming(_) => self.abort(slot),
             Phase::Free | Phase::Ending | Phase::Aborting => {}
@@ -406,10 +411,13 @@ impl Shard {
             return;
         }
         self.catalog_version = version;
-        let before = self.catalog.versions;
-        self.catalog = self.published.load();
+        let before = std::mem::replace(&mut self.catalog, self.published.load());
         self.server_info_meta = server_info_meta(&self.catalog);
-        self.fan_out_lists(before);
+        self.fan_out_lists(before.versions);
+        // It may be the last to hold a handler that was removed, whose drop is a user's code.
+        if guard::enter(|| drop(before)).is_err() {
+            tracing::error!(shard = self.id.0, "a removed handler panicked as it was dropped");
+        }
     }
 
     fn send_probe(&mut self, sender: &crossbeam::channel::Sender<Box<Probe>>) {
@@ -441,9 +449,9 @@ impl Shard {
                 }
                 Phase::Free => continue,
                 Phase::Head | Phase::Body | Phase::Calling(_) | Phase::Ending | Phase::Aborting => {
-                    self.arm_timer(slot, cut_ms)
                 }
             }
+            self.arm_timer(slot, cut_ms);
             self.touch(slot);
         }
     }

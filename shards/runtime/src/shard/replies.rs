@@ -154,6 +154,18 @@ impl Shard {
         self.finish_exchange(slot, exchange);
     }
 
+    /// Refuses a HEAD: its answer ends with the head (RFC 9110 9.3.2), and a body would be read as
+    /// the beginning of the next answer.
+    pub(super) fn reply_bodiless(&mut self, slot: u32, exchange: Exchange, refusal: &Refusal) {
+        let mut out = self.take_out(slot);
+        let mut head = self.reply_head(exchange, refusal.status);
+        head.allow = refusal.allow;
+        http1::write_empty(&mut out, &head);
+        self.put_out(slot, out);
+        self.probe.count_http_response(refusal.status.0);
+        self.finish_exchange(slot, exchange);
+    }
+
     /// Answers a notification.
     pub(super) fn reply_accepted(&mut self, slot: u32, exchange: Exchange) {
         let mut out = self.take_out(slot);

@@ -5,22 +5,27 @@
 //! is in flight.
 
 use super::Shard;
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use crate::io::{ConnId, Io, IoError, SendBuf, Shutdown};
 use crate::limits::LINGER_MS;
 use crate::probe::Bound;
 
 impl Shard {
     pub(super) fn settle_touched<I: Io>(&mut self, io: &mut I) {
-        // Shedding for the budget aborts connections, which touches more slots: hence an index.
-        let mut at = 0;
-        while at < self.touched.len() {
-            let slot = self.touched[at];
-            at += 1;
-            self.conns[slot as usize].flags.touched = false;
-            self.settle(io, slot);
+        loop {
+            let mut at = 0;
+            while at < self.touched.len() {
+                let slot = self.touched[at];
+                at += 1;
+                self.conns[slot as usize].flags.touched = false;
+                self.settle(io, slot);
+            }
+            self.touched.clear();
+            // Judged when everything is charged: what one connection gave up may be enough.
+            if !self.budget.would_exceed(0) || !self.shed_slowest() {
+                return;
+            }
         }
-        self.touched.clear();
     }
 
     fn settle<I: Io>(&mut self, io: &mut I, slot: u32) {
@@ -103,7 +108,6 @@ impl Shard {
         let wanted = !flags.eof && !flags.paused;
         if wanted && !flags.recv_armed {
             flags.recv_armed = true;
-            self.probe.recv_rearms += 1;
             io.submit_recv(id);
         } else if !wanted && flags.recv_armed && !flags.recv_cancelling {
             flags.recv_cancelling = true;
@@ -116,11 +120,17 @@ impl Shard {
         let connection = &mut self.conns[slot as usize];
         let id = connection.id(slot);
         let flags = &mut connection.flags;
-        if flags.sending || flags.recv_armed {
+        if flags.sending {
             if !flags.cut && !flags.shutting {
                 flags.cut = true;
                 flags.shutting = true;
                 io.submit_shutdown(id, Shutdown::Both);
+            }
+        } else if flags.recv_armed {
+            // Cheaper than a shutdown, for which the kernel employs a thread.
+            if !flags.recv_cancelling && !flags.cut {
+                flags.recv_cancelling = true;
+                io.cancel_recv(id);
             }
         } else if !flags.shutting {
             flags.closing = true;
@@ -176,26 +186,36 @@ impl Shard {
         self.touch(conn.slot);
     }
 
-    /// Charges what the connection holds now, and sheds the slowest reader if that is too much.
+    /// Charges what the connection holds now. One that is torn down gives it back any moment.
     fn charge(&mut self, slot: u32) {
         let connection = &mut self.conns[slot as usize];
-        let held = connection.held_bytes();
+        let aborting = connection.phase == Phase::Aborting;
+        let held = if aborting { 0 } else { connection.held_bytes() };
         self.budget.charge(&mut connection.charged, held);
-        if self.budget.would_exceed(0) {
-            self.shed_slowest();
-        }
     }
 
-    /// Closes the connection whose reader made no progress for longest, of those that hold bytes.
-    fn shed_slowest(&mut self) {
+    /// Ends the connection that holds most bytes for longest without progress: who holds little,
+    /// or is slow for a moment, is not to blame. False where none holds any.
+    fn shed_slowest(&mut self) -> bool {
+        let now_ms = self.now_ms;
+        let weight = |connection: &Connection| {
+            let sending = connection.flags.sending;
+            let since_ms = if sending { connection.sent_ms } else { connection.since_ms };
+            u64::from(connection.charged) * (now_ms.saturating_sub(since_ms) + 1)
+        };
         let slowest = (0_u32..)
             .zip(&self.conns)
-            .filter(|(_, c)| c.charged > 0 && c.flags.sending && c.phase != Phase::Aborting)
-            .min_by_key(|(_, c)| c.sent_ms)
-            .map(|(slot, _)| slot);
-        if let Some(slot) = slowest {
-            self.refuse(Bound::ByteBudget);
+            .filter(|(_, connection)| connection.charged > 0)
+            .max_by_key(|(_, connection)| weight(connection));
+        let Some((slot, connection)) = slowest else { return false };
+        let Connection { peer, phase, charged: bytes, .. } = *connection;
+        tracing::debug!(shard = self.id.0, %peer, bytes, "shed for the byte budget");
+        self.refuse(Bound::ByteBudget);
+        if matches!(phase, Phase::Head | Phase::Body) {
+            self.refuse_busy(slot, "the server is out of buffers");
+        } else {
             self.abort(slot);
         }
+        true
     }
 }

@@ -10,7 +10,7 @@ use super::Shard;
 use super::connection::Phase;
 use crate::io::GENERATION_MODULUS;
 use crate::limits::LINGER_MS;
-use crate::probe::Bound;
+use crate::probe::{Bound, Outcome};
 
 /// Key of the timer that resumes accepting; no connection's key, since its generation is none.
 pub(super) const ACCEPT_RETRY: u64 = u64::MAX;
@@ -21,8 +21,9 @@ fn key(slot: u32, generation: u32) -> u64 {
 }
 
 impl Shard {
-    /// Has the connection looked at no later than `at_ms`.
+    /// Has the connection looked at no later than `at_ms`, nor than the cut of a shard that stops.
     pub(super) fn arm_timer(&mut self, slot: u32, at_ms: u64) {
+        let at_ms = self.draining.map_or(at_ms, |draining| draining.cut_ms.min(at_ms));
         let connection = &mut self.conns[slot as usize];
         match connection.timer {
             Some(_) if connection.timer_ms <= at_ms => return,
@@ -100,10 +101,16 @@ impl Shard {
             self.refuse(Bound::SendTimeout);
             return self.abort(slot);
         }
+        let phase = connection.phase;
         if self.draining.is_some_and(|draining| draining.cut_ms <= self.now_ms) {
+            if let Phase::Calling(call) = phase {
+                // The answer has until the next tick of the wheel to leave.
+                let why = "was cut short: the server is stopping";
+                return self.give_up_call(slot, call, why, Outcome::Cancelled);
+            }
             return self.abort(slot);
         }
-        match connection.phase {
+        match phase {
             Phase::Free | Phase::Aborting => {}
             Phase::Idle => {
                 self.refuse(Bound::IdleTimeout);
