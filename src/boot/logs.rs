@@ -35,7 +35,7 @@ pub(crate) fn start(filter: &str) -> Logs {
 impl Logs {
     /// Writes lines as they are, in order with the log.
     pub(crate) fn say(&self, lines: &str) {
-        // It only queues; a full queue drops.
-        writeln!(self.writer.clone(), "{lines}").ok();
+        // It only queues; a full queue drops. One write, so that nothing comes in between.
+        self.writer.clone().write_all(format!("{lines}\n").as_bytes()).ok();
     }
 }

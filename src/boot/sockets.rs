@@ -1,6 +1,7 @@
 //! All sockets that listen, bound before any shard starts.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use ringmesh_ring::{BindError, Listener, bind};
@@ -30,6 +31,10 @@ pub(crate) fn open(plan: &mut Plan) -> Result<Sockets, StartError> {
     for address in &mut plan.http {
         let listeners = bind(*address, shards, BACKLOG).map_err(|error| refused("http", &error))?;
         *address = listeners[0].address();
+        for listener in &listeners {
+            let timeout = Duration::from_millis(plan.limits.send_timeout_ms);
+            listener.set_user_timeout(timeout).map_err(|error| refused("http", &error))?;
+        }
         for (own, listener) in http.iter_mut().zip(listeners) {
             own.push(listener);
         }

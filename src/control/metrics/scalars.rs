@@ -65,9 +65,12 @@ pub(super) const SCALARS: &[Scalar] = &[
     ("short_sends_total", "Sends of which the kernel took a part only.", COUNTER, |s| {
         s.probe.short_sends as f64
     }),
-    ("recv_rearms_total", "Receives armed again after they had ended.", COUNTER, |s| {
-        s.probe.recv_rearms as f64
-    }),
+    (
+        "recv_rearms_total",
+        "Receives that ended before their connection did, and were armed again.",
+        COUNTER,
+        |s| s.probe.recv_rearms as f64,
+    ),
     ("enobufs_total", "Receives that found no buffer.", COUNTER, |s| s.probe.enobufs as f64),
     ("buffers", "Receive buffers of the shard.", GAUGE, |s| f64::from(s.probe.buffers.total)),
     ("buffers_used", "Receive buffers in use.", GAUGE, |s| f64::from(s.probe.buffers.used)),
