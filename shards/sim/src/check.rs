@@ -1,0 +1,229 @@
+//! Holds an answer against its request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringmesh_proto::jsonrpc::INTERNAL_ERROR;
+use ringmesh_proto::mcp::META_SUBSCRIPTION_ID;
+use ringmesh_runtime::limits::Limits;
+use serde_json::Value;
+
+use crate::offer::URIS;
+use crate::reader::Head;
+use crate::request::{Close, Expect, TOOLS_TOPIC};
+
+/// What may excuse an answer.
+pub(crate) struct Facts<'a> {
+    /// Time without that which the machine slept.
+    pub(crate) now_ns: u64,
+    /// How much too short a time may seem, after the machine slept.
+    pub(crate) slack_ms: u64,
+    pub(crate) limits: &'a Limits,
+    /// The client's shard was told to stop.
+    pub(crate) draining: bool,
+    /// No fault happens.
+    pub(crate) healed: bool,
+    /// The byte budget is so small that it is spent.
+    pub(crate) tight_budget: bool,
+    /// Arguments of calls that the pool dropped.
+    pub(crate) dropped: &'a BTreeSet<String>,
+    /// The last progress that calls with these arguments sent before their answer.
+    pub(crate) reported: &'a BTreeMap<String, f64>,
+}
+
+impl Facts<'_> {
+    /// How long ago something was, at most.
+    pub(crate) fn waited_ms(&self, since_ns: u64) -> u64 {
+        // Begun milliseconds count.
+        self.now_ns.saturating_sub(since_ns) / 1_000_000 + 1 + self.slack_ms
+    }
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: String,
+    pub(crate) expect: Expect,
+    pub(crate) close: Close,
+    pub(crate) interim: bool,
+    /// Where it begins and ends in what its client writes.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// When its first byte was written.
+    pub(crate) begun_ns: u64,
+    /// The last progress that came.
+    pub(crate) progress: f64,
+}
+
+/// Checks a whole answer: `message` is its JSON, where it has any.
+pub(crate) fn answer(
+    pending: &Pending,
+    head: &Head,
+    message: Option<&Value>,
+    facts: &Facts<'_>,
+) -> Result<(), String> {
+    match (head.status, message) {
+        (408, Some(_)) => return timed_out(pending, head, facts),
+        (503, Some(message)) => return busy(pending, head, message, facts),
+        _ => {}
+    }
+    let must_close = match pending.close {
+        Close::Always => Some(true),
+        Close::Never => Some(false),
+        Close::Perhaps => None,
+    };
+    if must_close.is_some_and(|must| must != head.close) && !facts.draining {
+        return Err(format!("the connection should close: {must_close:?}"));
+    }
+    let (status, with_id) = match &pending.expect {
+        Expect::Error { status, with_id, .. } => (*status, *with_id),
+        Expect::Accepted => (202, false),
+        _ => (200, true),
+    };
+    if head.status != status {
+        return Err(format!("status {} instead of {status}", head.status));
+    }
+    let Some(message) = message else {
+        let none = matches!(pending.expect, Expect::Accepted);
+        return if none { Ok(()) } else { Err("no answer in the body".into()) };
+    };
+    let id = message["id"].to_string();
+    if id != if with_id { pending.id.as_str() } else { "null" } {
+        return Err(format!("the answer to {id}"));
+    }
+    content(pending, message, facts)
+}
+
+fn timed_out(pending: &Pending, head: &Head, facts: &Facts<'_>) -> Result<(), String> {
+    let least_ms = facts.limits.head_timeout_ms.min(facts.limits.body_timeout_ms);
+    let waited_ms = facts.waited_ms(pending.begun_ns);
+    if waited_ms < least_ms || !head.close {
+        return Err(format!("a time-out after {waited_ms} ms"));
+    }
+    Ok(())
+}
+
+fn busy(pending: &Pending, head: &Head, message: &Value, facts: &Facts<'_>) -> Result<(), String> {
+    let departs = matches!(pending.expect, Expect::Pooled { .. } | Expect::Listen(_));
+    let id = message["id"].to_string();
+    let unread = id == "null" && head.close && facts.tight_budget;
+    if !(unread || (departs && id == pending.id)) {
+        return Err("refused though nothing is short".into());
+    }
+    if !head.retry_after {
+        return Err("no word when to try again".into());
+    }
+    Ok(())
+}
+
+fn content(pending: &Pending, message: &Value, facts: &Facts<'_>) -> Result<(), String> {
+    let result = &message["result"];
+    let text = result["content"][0]["text"].as_str().unwrap_or_default();
+    let is_error = result["isError"] == true;
+    let fits = match &pending.expect {
+        Expect::Text(expected) => text == expected && !is_error,
+        Expect::Steps(expected, steps) => text == expected && pending.progress == f64::from(*steps),
+        Expect::Big(key, filling) => {
+            let filled = text.strip_prefix(key.as_str());
+            filled.is_some_and(|x| x.len() == *filling && x.bytes().all(|byte| byte == b'x'))
+        }
+        Expect::Pooled { arguments, text: expected, panics } => {
+            return pooled(pending, message, (arguments, expected, *panics), facts);
+        }
+        Expect::Panic => is_error && text.contains("panicked"),
+        Expect::Tools => {
+            let tools = result["tools"].as_array();
+            tools.is_some_and(|tools| tools.iter().any(|tool| tool["name"] == "add"))
+        }
+        Expect::Discover => result["capabilities"]["tools"].is_object(),
+        Expect::Contents(uri) => result["contents"][0]["uri"] == *uri,
+        Expect::Listen(_) => {
+            let stream = &result["_meta"][META_SUBSCRIPTION_ID];
+            facts.draining && result["resultType"] == "complete" && is_id(stream, &pending.id)
+        }
+        Expect::Error { code, .. } => message["error"]["code"] == *code,
+        Expect::Accepted => false,
+    };
+    if fits { Ok(()) } else { Err(wrong(message)) }
+}
+
+fn pooled(
+    pending: &Pending,
+    message: &Value,
+    (arguments, expected, panics): (&str, &str, bool),
+    facts: &Facts<'_>,
+) -> Result<(), String> {
+    let result = &message["result"];
+    let text = result["content"][0]["text"].as_str().unwrap_or_default();
+    let error = &message["error"];
+    let said = error["message"].as_str().unwrap_or_default();
+    let waited_ms = facts.waited_ms(pending.begun_ns);
+    let fits = if error["code"] == INTERNAL_ERROR {
+        (said.contains("took too long") && waited_ms >= facts.limits.tool_timeout_ms)
+            || (said.contains("no answer") && facts.dropped.contains(arguments))
+    } else if facts.reported.get(arguments).is_some_and(|&sent| pending.progress < sent) {
+        return Err(format!("answered after progress {} alone", pending.progress));
+    } else if panics {
+        result["isError"] == true && text.contains("panicked")
+    } else {
+        text == expected && result.get("isError").is_none()
+    };
+    if fits { Ok(()) } else { Err(wrong(message)) }
+}
+
+/// Whether a value has this JSON text: a number is no string.
+fn is_id(value: &Value, id: &str) -> bool {
+    let text = value.to_string();
+    text == id
+}
+
+fn wrong(message: &Value) -> String {
+    let text = message.to_string();
+    let shown: String = text.chars().take(300).collect();
+    format!("a wrong answer: {shown}")
+}
+
+/// What a notification on a stream means.
+pub(crate) enum Notice {
+    Acknowledged,
+    /// Of a topic.
+    Change(usize),
+    Progress(f64),
+}
+
+/// Reads a notification that came for `pending`.
+pub(crate) fn notice(pending: &Pending, message: &Value) -> Result<Notice, String> {
+    let params = &message["params"];
+    let method = message["method"].as_str().unwrap_or_default();
+    if method == "notifications/progress" {
+        if !is_id(&params["progressToken"], &pending.id) {
+            return Err(format!("somebody else's progress: {message}"));
+        }
+        return params["progress"].as_f64().map(Notice::Progress).ok_or("no progress".to_owned());
+    }
+    if !is_id(&params["_meta"][META_SUBSCRIPTION_ID], &pending.id) {
+        return Err(format!("somebody else's notification: {message}"));
+    }
+    match method {
+        "notifications/subscriptions/acknowledged" => {
+            let Expect::Listen(topics) = &pending.expect else { return Err("not asked".into()) };
+            acknowledged(topics, &params["notifications"])
+        }
+        "notifications/tools/list_changed" => Ok(Notice::Change(TOOLS_TOPIC)),
+        "notifications/resources/updated" => {
+            let topic = URIS.iter().position(|&uri| params["uri"] == uri);
+            topic.map(Notice::Change).ok_or_else(|| wrong(message))
+        }
+        _ => Err(wrong(message)),
+    }
+}
+
+fn acknowledged(topics: &[usize], granted: &Value) -> Result<Notice, String> {
+    let tools = granted["toolsListChanged"] == true;
+    let uris: Vec<_> = granted["resourceSubscriptions"].as_array().into_iter().flatten().collect();
+    let asked: Vec<_> = topics.iter().filter_map(|&topic| URIS.get(topic)).collect();
+    let all = asked.iter().all(|&&uri| uris.iter().any(|&granted| granted == uri));
+    if tools != topics.contains(&TOOLS_TOPIC) || uris.len() != asked.len() || !all {
+        return Err(format!("granted {granted} for {topics:?}"));
+    }
+    Ok(Notice::Acknowledged)
+}
