@@ -1,7 +1,7 @@
 //! From text to a validated [`Plan`]: flags override the file, the file overrides defaults.
 //!
 //! Lives once per process, before anything else does. A flag and a key of the file share their
-//! name ([`Settings`]), so that there is one list to learn. Whatever is wrong becomes one line
+//! name (`Settings`), so that there is one list to learn. Whatever is wrong becomes one line
 //! ([`ConfigError`]): the place, what is wrong, and what mends it.
 //!
 //! Invariants: a [`Plan`] can be run on the machine that it was resolved for, as far as that can be

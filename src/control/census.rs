@@ -6,7 +6,7 @@
 //! - A shard that does not answer in time is reported as it last was, and marked as stale.
 
 use super::ShardWatch;
-use crossbeam::channel::{Receiver, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, TryRecvError};
 use glommio::timer::sleep;
 use ringmesh_runtime::message::Request;
 use ringmesh_runtime::probe::Probe;
@@ -180,9 +180,9 @@ impl Seat {
 
     fn ask(&mut self) {
         if self.question.is_none() {
-            let (answer, question) = bounded(1);
+            let (request, question) = Request::probe();
             // A full lane is a miss like any other.
-            if self.watch.address.send_request(Request::Probe(answer)).is_ok() {
+            if self.watch.address.send_request(request).is_ok() {
                 self.question = Some(question);
             }
         }

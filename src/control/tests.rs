@@ -53,9 +53,9 @@ impl FakeShard {
                     inbox.drain_requests(8, &mut requests);
                 }
                 for request in requests.drain(..) {
-                    if let Request::Probe(answer) = request {
+                    if let Request::Probe(room, answer) = request {
                         asked.fetch_add(1, Ordering::Relaxed);
-                        answer.try_send(Box::new(probe.snapshot())).ok();
+                        answer.try_send(probe.snapshot(room)).ok();
                     }
                 }
                 if inbox.prepare_sleep() || mute.load(Ordering::Relaxed) {

@@ -5,7 +5,10 @@
 //! left to the legacy era.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -155,6 +158,78 @@ pub fn parse(body: &[u8]) -> Result<Incoming<'_>, Malformed<'_>> {
         Err(_) => return Err(syntax("body is not valid JSON")),
     };
     classify(envelope)
+}
+
+/// A request whose parameters were read with it.
+#[derive(Debug)]
+pub struct Asked<'a, P> {
+    /// Echoed in the answer.
+    pub id: Id<'a>,
+    /// What to do.
+    pub method: Cow<'a, str>,
+    /// The parameters, where there are any.
+    pub params: Option<P>,
+}
+
+/// Reads a request and its parameters, an object, in one pass. `None`: [`parse`] tells what the
+/// body is, or what is wrong with it; what is read here is what it would read.
+///
+/// This allocates nothing where no text holds escapes and no member that `P` does not know, or
+/// leaves as JSON text, is nested: finding the end of nested JSON takes serde_json a buffer.
+pub fn parse_request<'a, P: Deserialize<'a>>(body: &'a [u8]) -> Option<Asked<'a, P>> {
+    #[derive(Deserialize)]
+    #[serde(bound(deserialize = "P: Deserialize<'de>"))]
+    struct Whole<'a, P> {
+        #[serde(borrow)]
+        jsonrpc: Text<'a>,
+        #[serde(borrow)]
+        id: &'a RawValue,
+        #[serde(borrow)]
+        method: Text<'a>,
+        #[serde(default = "none", deserialize_with = "object")]
+        params: Option<P>,
+        #[serde(default, borrow, deserialize_with = "present")]
+        result: Option<&'a RawValue>,
+        #[serde(default, borrow, deserialize_with = "present")]
+        error: Option<&'a RawValue>,
+    }
+    let text = std::str::from_utf8(body).ok()?;
+    if !is_shallow(body) || text.trim_ascii_start().starts_with('[') {
+        return None;
+    }
+    let whole: Whole<'a, P> = serde_json::from_str(text).ok()?;
+    let request = whole.result.is_none() && whole.error.is_none();
+    if !request || whole.jsonrpc.as_str() != "2.0" {
+        return None;
+    }
+    Some(Asked { id: Id::from_json(whole.id.get())?, method: whole.method.0, params: whole.params })
+}
+
+fn none<P>() -> Option<P> {
+    None
+}
+
+/// Reads a value from an object alone: serde would read a struct from an array as well.
+fn object<'de, D, P>(deserializer: D) -> Result<Option<P>, D::Error>
+where
+    D: Deserializer<'de>,
+    P: Deserialize<'de>,
+{
+    struct Object<P>(PhantomData<P>);
+
+    impl<'de, P: Deserialize<'de>> Visitor<'de> for Object<P> {
+        type Value = P;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<P, A::Error> {
+            P::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Object(PhantomData)).map(Some)
 }
 
 fn classify(envelope: Envelope<'_>) -> Result<Incoming<'_>, Malformed<'_>> {
@@ -339,6 +414,42 @@ mod tests {
             let refused = parse(body).expect_err("must be refused");
             let shown = String::from_utf8_lossy(body);
             assert_eq!((refused.code, refused.id.map(Id::as_json)), (code, id), "{shown}");
+        }
+    }
+
+    #[test]
+    fn one_pass_reads_what_two_read() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Pair<'a> {
+            a: u8,
+            #[serde(default, borrow)]
+            b: Option<Text<'a>>,
+        }
+        for (body, one_pass) in [
+            (r#" {"jsonrpc":"2.0","id":1,"method":"x","params":{"a":1,"b":"t","c":[{}]}}"#, true),
+            (r#"{"params":{"a":1},"method":"\u0078","id":"\u0031","jsonrpc":"2.0"}"#, true),
+            (r#"{"jsonrpc":"2.0","id":-5,"method":"x"}"#, true),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[1]}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":null}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":256}}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","result":null}"#, false),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, false),
+            (r#"{"jsonrpc":"2.0","method":"x"}"#, false),
+            (r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","method":"y"}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x"}}"#, false),
+            (r#"["2.0",1,"x"]"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, false),
+        ] {
+            let asked = parse_request::<Pair<'_>>(body.as_bytes());
+            assert_eq!(asked.is_some(), one_pass, "{body}");
+            let Some(asked) = asked else { continue };
+            let Ok(Incoming::Request { id, method, params }) = parse(body.as_bytes()) else {
+                panic!("no request: {body}")
+            };
+            let params: Option<Pair<'_>> = params
+                .map(|raw| serde_json::from_str(raw.get()).expect("the parameters were read"));
+            assert_eq!((asked.id, asked.method, asked.params), (id, method, params), "{body}");
         }
     }
 

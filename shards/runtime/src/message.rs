@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::call::{Answer, CallId};
 use crate::mailbox;
@@ -17,8 +17,17 @@ pub enum Request {
         /// Milliseconds until connections are cut.
         grace_ms: u64,
     },
-    /// Send a copy of the probe. The channel holds one; a shard never waits for its receiver.
-    Probe(Sender<Box<Probe>>),
+    /// Copy the probe into this one, and send it. The channel holds one; a shard never waits for
+    /// its receiver, and allocates nothing for the answer.
+    Probe(Box<Probe>, Sender<Box<Probe>>),
+}
+
+impl Request {
+    /// A request for the probe, and where the answer comes.
+    pub fn probe() -> (Self, Receiver<Box<Probe>>) {
+        let (answer, answered) = bounded(1);
+        (Self::Probe(Box::new(Probe::new(0)), answer), answered)
+    }
 }
 
 /// The final answer of a pooled call.

@@ -417,11 +417,14 @@ impl Probe {
         self.connections_accepted[i].saturating_sub(self.connections_closed[i])
     }
 
-    /// A copy for the control plane; what counts since the snapshot before starts anew.
-    pub fn snapshot(&mut self) -> Self {
-        let copy = self.clone();
+    /// A copy for the control plane, in memory that it brought; what counts since the snapshot
+    /// before starts anew.
+    pub fn snapshot(&mut self, mut room: Box<Self>) -> Box<Self> {
+        let mut latency_us = room.latency_us;
+        latency_us.set_to(&self.latency_us).expect("all histograms have the same bounds");
+        *room = Self { latency_us, ..*self };
         self.tick_ns_max_recent = 0;
-        copy
+        room
     }
 }
 
@@ -528,7 +531,7 @@ mod tests {
         let mut other = Probe::new(1);
         sum.record_latency(10, 3);
         other.record_latency(u64::MAX, 4);
-        sum.latency_us.add(&other.snapshot().latency_us).unwrap();
+        sum.latency_us.add(&other.snapshot(Box::new(Probe::new(0))).latency_us).unwrap();
         assert_eq!(sum.latency_us.len(), 7);
     }
 
@@ -539,11 +542,11 @@ mod tests {
         probe.count_request(Method::ToolsCall, Outcome::Ok);
         probe.connections_accepted[Transport::Http.index()] = 5;
         probe.connections_closed[Transport::Http.index()] = 2;
-        let first = probe.snapshot();
+        let first = probe.snapshot(Box::new(Probe::new(0)));
         assert_eq!((first.shard, first.tick_ns_max_recent), (3, 500));
         assert_eq!(first.connections_open(Transport::Http), 3);
         probe.record_tick(20);
-        let second = probe.snapshot();
+        let second = probe.snapshot(first);
         assert_eq!((second.ticks, second.tick_ns_max, second.tick_ns_max_recent), (2, 500, 20));
         assert_eq!(second.requests[Method::ToolsCall.index()][Outcome::Ok.index()], 1);
     }

@@ -11,6 +11,9 @@ use crate::link::Link;
 use crate::reader::{Head, Item, Reader};
 use crate::request::{Author, Close, Expect, Request};
 
+/// How long a shard may leave a request unread that nothing keeps it from, ms.
+const UNREAD_MS_MAX: u64 = 1_500;
+
 /// What kind of client it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Temper {
@@ -494,6 +497,13 @@ impl Client {
             return Err(format!(
                 "never answered (FIN {polite}, reset {down_reset}, {consumed} bytes read): {pending:?}"
             ));
+        }
+        if let Some(pending) = self.pending.front()
+            && pending.start < self.written
+            && !facts.draining
+            && facts.waited_ms(pending.begun_ns) > UNREAD_MS_MAX + facts.slack_ms
+        {
+            return Err(format!("shown out with a request that was not read: {pending:?}"));
         }
         if !whole {
             return Err("the connection ends within a response".into());

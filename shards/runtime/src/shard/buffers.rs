@@ -4,6 +4,8 @@ use super::connection::Inbound;
 
 /// Buffers that are kept for reuse; more are given back to the allocator.
 const POOLED_MAX: usize = 64;
+/// Holds an ordinary answer, so that the first ones of a shard allocate nothing either.
+const OUTBOUND_BYTES_USUAL: usize = 512;
 /// Largest buffer that is kept: one large answer must not hold its memory for ever.
 const POOLED_BYTES_MAX: usize = 16 * 1024;
 
@@ -17,7 +19,9 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Self { outbound: Vec::with_capacity(POOLED_MAX), inbound: Vec::with_capacity(POOLED_MAX) }
+        let mut outbound = Vec::with_capacity(POOLED_MAX);
+        outbound.resize_with(POOLED_MAX, || Vec::with_capacity(OUTBOUND_BYTES_USUAL));
+        Self { outbound, inbound: Vec::with_capacity(POOLED_MAX) }
     }
 
     /// An empty buffer for answers.

@@ -13,7 +13,8 @@ use crate::guard;
 use crate::io::ConnId;
 use crate::message::{Note, Reply};
 use crate::probe::{Bound, Method, Outcome};
-use ringmesh_proto::jsonrpc::{INTERNAL_ERROR, Id};
+use ringmesh_proto::jsonrpc::{self, INTERNAL_ERROR, Id, Incoming};
+use serde_json::value::RawValue;
 
 /// What a call is of, for messages and watchers.
 pub(super) struct Target<'a> {
@@ -57,6 +58,14 @@ impl Notes for Collected {
     fn note(&self, json: Vec<u8>) -> Result<(), NoteError> {
         self.0.borrow_mut().push(json);
         Ok(())
+    }
+}
+
+/// The parameters of a request as they came.
+fn params_of(body: &[u8]) -> &RawValue {
+    match jsonrpc::parse(body) {
+        Ok(Incoming::Request { params: Some(params), .. }) => params,
+        _ => RawValue::NULL,
     }
 }
 
@@ -127,7 +136,8 @@ impl Shard {
             self.refuse(Bound::Calls);
             return Err(Refusal::busy("too many calls are in flight"));
         }
-        let bytes = request.raw.get().len();
+        let params = params_of(request.body);
+        let bytes = params.get().len();
         if !self.budget.keep(bytes) {
             self.refuse(Bound::ByteBudget);
             return Err(Refusal::busy("the server is out of buffers"));
@@ -154,7 +164,7 @@ impl Shard {
         let context = Context::new(Departure {
             method: request.method.label(),
             name: target.name,
-            params: request.raw,
+            params,
             unix_ms: self.now.unix_ms,
             state_key: Arc::clone(&self.state_key),
             cancel,

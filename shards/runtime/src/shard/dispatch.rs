@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ringmesh_proto::http1::{self, Head, Status};
 use ringmesh_proto::jsonrpc::{
-    self, Fault, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, Incoming, METHOD_NOT_FOUND,
+    self, Asked, Fault, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, Incoming,
+    METHOD_NOT_FOUND,
 };
 use ringmesh_proto::mcp::{
     self, HEADER_MISMATCH, LogLevel, Meta, Params, UNSUPPORTED_VERSION, VERSION_2026_07_28,
@@ -25,8 +26,8 @@ pub(super) struct Modern<'a> {
     pub(super) id: Id<'a>,
     pub(super) method: Method,
     pub(super) params: &'a Params<'a>,
-    /// The parameters as they came, for calls that leave the shard.
-    pub(super) raw: &'a RawValue,
+    /// The whole message, for calls that leave the shard.
+    pub(super) body: &'a [u8],
 }
 
 impl Shard {
@@ -39,9 +40,19 @@ impl Shard {
             }
             return self.reply_refusal(slot, exchange, None, &refusal);
         }
+        // Most bodies are requests that are read in one pass; the others are told apart below.
+        if let Some(Asked { id, method: name, params }) = jsonrpc::parse_request(body) {
+            let method = method_of(&name);
+            if !matches!(method, Method::Other | Method::Initialize | Method::Notification) {
+                let params = Ok(params.unwrap_or_default());
+                return self.on_request(slot, exchange, head, body, (id, &name, method, params));
+            }
+        }
         match jsonrpc::parse(body) {
-            Ok(Incoming::Request { id, method, params }) => {
-                self.on_request(slot, exchange, head, (id, &method, params));
+            Ok(Incoming::Request { id, method: name, params }) => {
+                let method = method_of(&name);
+                let params = read_params(&name, method, params);
+                self.on_request(slot, exchange, head, body, (id, &name, method, params));
             }
             Ok(Incoming::Notification { .. }) => {
                 self.probe.count_request(Method::Notification, Outcome::Ok);
@@ -101,15 +112,14 @@ impl Shard {
         slot: u32,
         exchange: Exchange,
         head: &Head<'_>,
-        (id, name, raw): (Id<'_>, &str, Option<&RawValue>),
+        body: &[u8],
+        (id, name, method, params): (Id<'_>, &str, Method, Result<Params<'_>, Refusal>),
     ) {
-        let method = method_of(name);
-        let checked = read_params(name, method, raw)
-            .and_then(|params| check_modern(head, name, method, &params).map(|()| params));
+        let checked =
+            params.and_then(|params| check_modern(head, name, method, &params).map(|()| params));
         let refusal = match checked {
             Ok(params) => {
-                let raw = raw.unwrap_or(RawValue::NULL);
-                let request = Modern { slot, exchange, id, method, params: &params, raw };
+                let request = Modern { slot, exchange, id, method, params: &params, body };
                 match self.on_modern(head, &request) {
                     Ok(()) => return,
                     Err(refusal) => refusal,

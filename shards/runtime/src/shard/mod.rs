@@ -382,7 +382,7 @@ impl Shard {
         for request in requests.drain(..) {
             match request {
                 Request::Drain { grace_ms } => self.drain(grace_ms),
-                Request::Probe(sender) => self.send_probe(&sender),
+                Request::Probe(room, answer) => self.send_probe(room, &answer),
             }
         }
         self.requests = requests;
@@ -420,12 +420,12 @@ impl Shard {
         }
     }
 
-    fn send_probe(&mut self, sender: &crossbeam::channel::Sender<Box<Probe>>) {
+    fn send_probe(&mut self, room: Box<Probe>, answer: &crossbeam::channel::Sender<Box<Probe>>) {
         self.probe.observe_calls(self.calls.len() as u64);
         self.probe.streams_open = self.streams.len() as u64;
         self.probe.subscriptions_open = self.streams.len() as u64;
         self.probe.timers_armed = self.wheel.len() as u64;
-        if sender.try_send(Box::new(self.probe.snapshot())).is_err() {
+        if answer.try_send(self.probe.snapshot(room)).is_err() {
             tracing::debug!(shard = self.id.0, "nobody waits for the probe");
         }
     }
