@@ -221,6 +221,8 @@ fn disconnect() {
         wait_for("its future is dropped", || {
             (client.ask(&tool("dropped")).text() == count.to_string()).then_some(())
         });
+        // A status may be a moment old: the next call must not be taken for this one.
+        server.wait_for("no call", |status| status["totals"]["calls_in_flight"] == 0);
     }
     server.wait_for("three were cancelled", |status| outcome(status, "cancelled") == 3);
     drop(client);

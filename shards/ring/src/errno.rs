@@ -52,7 +52,6 @@ fn of_stream(errno: Errno) -> IoError {
         Errno::ECANCELED => IoError::Cancelled,
         Errno::ECONNRESET
         | Errno::EPIPE
-        | Errno::ETIMEDOUT
         | Errno::ENOTCONN
         | Errno::ECONNREFUSED
         | Errno::ECONNABORTED
@@ -65,6 +64,7 @@ fn of_stream(errno: Errno) -> IoError {
         | Errno::ENONET
         | Errno::EPROTO
         | Errno::ENOPROTOOPT => IoError::Disconnected,
+        Errno::ETIMEDOUT => IoError::TimedOut,
         Errno::ENOMEM => IoError::Exhausted,
         Errno::EINTR | Errno::EAGAIN => IoError::Again,
         other => IoError::Other(other as i32),

@@ -78,9 +78,13 @@ pub enum IoError {
     /// The operation was cancelled (ECANCELED).
     #[error("cancelled")]
     Cancelled,
-    /// The peer is gone (ECONNRESET, EPIPE, ETIMEDOUT, ENOTCONN and their kin).
+    /// The peer is gone (ECONNRESET, EPIPE, ENOTCONN and their kin).
     #[error("disconnected")]
     Disconnected,
+    /// The peer left what was sent unacknowledged for so long that the kernel gave it up
+    /// (ETIMEDOUT).
+    #[error("timed out")]
+    TimedOut,
     /// A table is full: direct descriptors (ENFILE), or the system's files or memory
     /// (EMFILE, ENOBUFS on accept, ENOMEM).
     #[error("exhausted")]

@@ -501,7 +501,8 @@ impl Client {
         if let Some(pending) = self.pending.front()
             && pending.start < self.written
             && !facts.draining
-            && facts.waited_ms(pending.begun_ns) > UNREAD_MS_MAX + facts.slack_ms
+            && facts.slack_ms == 0
+            && facts.waited_ms(pending.begun_ns) > UNREAD_MS_MAX
         {
             return Err(format!("shown out with a request that was not read: {pending:?}"));
         }

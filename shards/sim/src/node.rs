@@ -191,7 +191,7 @@ impl Config<'_> {
         };
         let table = (self.limits.connections_max + REFUSAL_SLOTS) as usize;
         let buffers = 2 + u16::try_from(dice.below(30)).unwrap_or(0);
-        let pool = (buffers, 32 << dice.below(6));
+        let pool = (buffers, 32 << dice.below(8));
         let io_dice = Dice::new(dice.seed(), self.seed);
         let mut io = SimIo::new(io_dice, trace, now, table, pool);
         let mut shard = Shard::new(config, now);

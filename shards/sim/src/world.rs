@@ -186,7 +186,7 @@ impl World {
         let link = self.nodes[shard].io.links.len();
         let client = Client::new((id, shard, link), temper, (&self.board, &mut self.dice), &facts);
         let down_max = if temper == Temper::Greedy { 65_536 } else { 64 << self.dice.below(9) };
-        let up_max = 64 << self.dice.below(11);
+        let up_max = if temper == Temper::Flooder { 65_536 } else { 64 << self.dice.below(11) };
         let mut link = Link::new(up_max, down_max);
         if self.nodes[shard].draining {
             link.stop();

@@ -295,6 +295,8 @@ impl<'a> Params<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jsonrpc::{Incoming, parse, parse_request};
+    use proptest::prelude::*;
     use std::borrow::Cow;
 
     fn raw(json: &str) -> &RawValue {
@@ -314,6 +316,38 @@ mod tests {
         let capabilities = meta.capabilities.expect("capabilities");
         assert!(capabilities.has(Capability::Elicitation));
         assert!(!capabilities.has(Capability::Sampling));
+    }
+
+    proptest! {
+        /// Whatever one pass reads, two read as well, and the other way round.
+        #[test]
+        fn one_pass_agrees_with_two(
+            edits in proptest::collection::vec((0..300_usize, 0..3_u8, r#"[-{}\[\]",:a1\\ ]"#), 0..4),
+        ) {
+            let mut body = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a",
+                "arguments":{"a":[{}]},"cursor":null,"ref":{"type":"t"},"_meta":{"progressToken":1,
+                "io.modelcontextprotocol/clientCapabilities":{"roots":{}},"x":{"y":[1]}}}}"#
+                .to_vec();
+            for (at, kind, text) in edits {
+                let at = at % body.len();
+                match kind {
+                    0 => drop(body.remove(at)),
+                    1 => body[at] = text.as_bytes()[0],
+                    _ => body.insert(at, text.as_bytes()[0]),
+                }
+            }
+            let one = parse_request::<Params<'_>>(&body).map(|asked| {
+                format!("{:?} {} {:?}", asked.id, asked.method, asked.params)
+            });
+            let two = match parse(&body) {
+                Ok(Incoming::Request { id, method, params }) => {
+                    let params = params.map(Params::parse).transpose();
+                    params.ok().map(|params| format!("{id:?} {method} {params:?}"))
+                }
+                _ => None,
+            };
+            prop_assert_eq!(one, two);
+        }
     }
 
     #[test]

@@ -240,6 +240,8 @@ impl Shard {
         for completion in completions.drain(..) {
             self.on_completion(io, completion);
         }
+        // What was on loan is given back: a probe must not show the last batch for ever.
+        self.probe.observe_buffers(io.buffers());
         self.drain_mailbox();
         self.follow_catalog();
         self.fire_timers();
@@ -350,7 +352,7 @@ impl Shard {
             Err(IoError::NoBuffers) => self.probe.enobufs += 1,
             // The flags say that it ended: settling arms it again where it is still wanted.
             Err(IoError::Cancelled | IoError::Again) | Ok(None) => {}
-            Err(_) if known.is_some() => self.abort(conn.slot),
+            Err(error) if known.is_some() => self.on_broken(conn.slot, error),
             Err(_) => {}
         }
         if known.is_some() {
@@ -370,6 +372,16 @@ impl Shard {
             Phase::Head | Phase::Body | Phase::Calling(_) | Phase::Streaming(_) => self.abort(slot),
             Phase::Free | Phase::Ending | Phase::Aborting => {}
         }
+    }
+
+    /// The socket failed. Where the kernel gave the peer up, that was the time-out of sends, which
+    /// it keeps as well: for what it took and could not deliver.
+    fn on_broken(&mut self, slot: u32, error: IoError) {
+        let aborting = self.conns[slot as usize].phase == Phase::Aborting;
+        if error == IoError::TimedOut && !aborting {
+            self.refuse(Bound::SendTimeout);
+        }
+        self.abort(slot);
     }
 
     fn drain_mailbox(&mut self) {

@@ -153,14 +153,14 @@ impl Shard {
         let aborting = connection.phase == Phase::Aborting;
         let offset = connection.send_offset as usize;
         let total = buf.as_slice().len();
-        let (taken, gone) = match result {
-            Ok(taken) => (taken, false),
-            Err(IoError::Again | IoError::NoBuffers) => (0, false),
-            Err(_) => (0, true),
+        let (taken, broken) = match result {
+            Ok(taken) => (taken, None),
+            Err(IoError::Again | IoError::NoBuffers) => (0, None),
+            Err(error) => (0, Some(error)),
         };
         let sent = offset + taken;
         self.probe.sent_bytes += taken as u64;
-        if sent < total && !gone && !aborting {
+        if sent < total && broken.is_none() && !aborting {
             // The reader is slow: the rest follows, and only progress renews its time.
             let connection = &mut self.conns[conn.slot as usize];
             connection.send_offset = u32::try_from(sent).expect("a send is below 4 GiB");
@@ -178,10 +178,9 @@ impl Shard {
         connection.flags.sending = false;
         connection.in_flight_bytes = 0;
         connection.sent_ms = now_ms;
-        if gone {
-            self.abort(conn.slot);
-        } else {
-            self.resume(conn.slot);
+        match broken {
+            Some(error) => self.on_broken(conn.slot, error),
+            None => self.resume(conn.slot),
         }
         self.touch(conn.slot);
     }
