@@ -210,7 +210,9 @@ fn ask(admin: SocketAddr, path: &str) -> io::Result<u16> {
     let deadline = Instant::now() + HEALTH_MAX;
     let mut stream = TcpStream::connect_timeout(&admin, HEALTH_MAX)?;
     stream.set_write_timeout(Some(HEALTH_MAX))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    // In one write, so that it travels whole.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     // HTTP/1.1 200
     let mut head = [0; 12];
     let mut filled = 0;

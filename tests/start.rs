@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -190,15 +191,15 @@ fn a_sysctl_that_refuses_io_uring_is_told() {
     let folder = Folder::new("nobody");
     let program = folder.0.join("ringmesh");
     fs::copy(Path::new(env!("CARGO_BIN_EXE_ringmesh")), &program).expect("a copy");
-    let output = Command::new(&program)
-        .args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .env_remove("RINGMESH_CONFIG")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .output()
-        .expect("the program");
+    let mut command = Command::new(&program);
+    command.args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.env_remove("RINGMESH_CONFIG").current_dir("/").stdin(Stdio::null());
+    command.uid(NOBODY).gid(NOBODY);
+    let output = wait_for("a copy that nobody has open", || match command.output() {
+        // A child that another test starts meanwhile holds it open, until it is a program itself.
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+        output => Some(output.expect("the program")),
+    });
     drop(sysctl);
     assert_one_line(&output, 69, &["", "kernel.io_uring_disabled", "sysctl -w"]);
 }

@@ -76,6 +76,8 @@ pub(crate) struct Client {
     /// It did not read for a while.
     stalled: bool,
     dribbles: bool,
+    /// It writes nothing more, wherever it was.
+    frozen: bool,
     mischief: Option<Mischief>,
     /// The client is done with its connection.
     pub(crate) done: bool,
@@ -124,6 +126,7 @@ impl Client {
             stalled: false,
             never_reads: temper != Temper::Idler && dice.strikes(Fault::NeverReads),
             dribbles: usual && dice.strikes(Fault::Dribble),
+            frozen: false,
             mischief: None,
             done: false,
             tools_version: None,
@@ -173,7 +176,8 @@ impl Client {
             return Ok(());
         }
         self.author_next(dice, facts);
-        if self.outbox_at < self.outbox.len() && dice.ready() {
+        if self.outbox_at < self.outbox.len() && !self.frozen && dice.ready() {
+            self.frozen = self.dribbles && dice.one_in(150);
             self.write(link, dice, facts);
         }
         let finished = self.plan_left == 0 && self.pending.is_empty();
@@ -188,6 +192,7 @@ impl Client {
         self.stalled |= self.never_reads;
         self.never_reads = false;
         self.dribbles = false;
+        self.frozen = false;
         self.mischief = None;
         self.plan_left = 0;
     }
@@ -495,7 +500,8 @@ impl Client {
         {
             let Link { polite, down_reset, .. } = link;
             return Err(format!(
-                "never answered (FIN {polite}, reset {down_reset}, {consumed} bytes read): {pending:?}"
+                "never answered (FIN {polite}, reset {down_reset}, {consumed} bytes read): \
+                 {pending:?}"
             ));
         }
         if let Some(pending) = self.pending.front()

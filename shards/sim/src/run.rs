@@ -15,6 +15,9 @@ const QUIET_NS: u64 = 120_000_000_000;
 /// The same in steps, for a world whose time does not pass.
 const QUIET_STEPS: u64 = 400_000;
 
+/// Ticks that a shard without connections may take while things settle.
+const IDLE_TICKS_MAX: u64 = 4;
+
 /// A run that found nothing wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
@@ -143,6 +146,12 @@ impl World {
         self.until("every connection is closed", |world| {
             world.clients.is_empty() && world.nodes.iter().all(|node| node.io.slots_taken() == 0)
         })?;
+        let before = self.ticks;
+        self.settle()?;
+        let ticks = self.ticks - before;
+        if ticks > IDLE_TICKS_MAX * self.nodes.len() as u64 {
+            return Err(format!("{ticks} ticks of shards that have nothing to do"));
+        }
         for node in 0..self.nodes.len() {
             let probe = self.probe(node)?;
             let kept = [

@@ -55,6 +55,7 @@ pub(super) fn describe(completion: &Completion) -> (&'static str, [u64; 3]) {
         IoError::NoBuffers => ("no buffers", 0),
         IoError::Cancelled => ("cancelled", 0),
         IoError::Disconnected => ("disconnected", 0),
+        IoError::TimedOut => ("timed out", 0),
         IoError::Exhausted => ("exhausted", 0),
         IoError::Again => ("again", 0),
         IoError::Other(_) => ("other error", 0),
