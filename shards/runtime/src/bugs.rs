@@ -11,7 +11,7 @@ use std::cell::Cell;
 pub enum Bug {
     /// A sender that finds the receiver asleep forgets to ring.
     LostDoorbell,
-    /// What was meant for an earlier user of a connection's slot reaches the present one.
+    /// What was meant for an earlier user of a slot reaches the present one.
     StaleGeneration,
     /// A received buffer does not go back to its pool.
     BufferNotReturned,

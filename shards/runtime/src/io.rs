@@ -6,8 +6,8 @@
 //!
 //! Contract: each `submit_*` is answered by exactly one [`Completion`], save `submit_recv`, which
 //! is multishot: it reports any number of completions with `more: true` and ends with one that has
-//! `more: false`, whatever its result. Submissions take effect no later than the driver's next
-//! wait. Nothing here blocks.
+//! `more: false`, whatever its result. `Closed` is reported before the slot's next `Accepted`.
+//! Submissions take effect no later than the driver's next wait. Nothing here blocks.
 
 use std::net::SocketAddr;
 
