@@ -182,8 +182,6 @@ labelled! {
         SendTimeout = "send_timeout",
         /// Time of a tool.
         ToolTimeout = "tool_timeout",
-        /// Age of what waits: overload is shed early.
-        QueueAge = "queue_age",
         /// A full lane of a mailbox or of a pool.
         Mailbox = "mailbox",
         /// Depth of JSON.
@@ -237,8 +235,6 @@ pub struct Probe {
     pub calls_in_flight: u64,
     /// High-water of [`Probe::calls_in_flight`].
     pub calls_in_flight_max: u64,
-    /// Requests that one connection had sent ahead of their answers. High-water.
-    pub pipelined_max: u64,
 
     /// HTTP responses by [`StatusClass`].
     pub http_responses: [u64; StatusClass::COUNT],
@@ -322,7 +318,6 @@ impl Probe {
             latency_us,
             calls_in_flight: 0,
             calls_in_flight_max: 0,
-            pipelined_max: 0,
             http_responses: Default::default(),
             http_heads_refused: 0,
             refusals: Default::default(),

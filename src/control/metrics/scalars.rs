@@ -26,12 +26,6 @@ pub(super) const SCALARS: &[Scalar] = &[
         GAUGE,
         |s| s.probe.calls_in_flight_max as f64,
     ),
-    (
-        "pipelined_requests_max",
-        "Most requests that one connection had sent ahead of their answers.",
-        GAUGE,
-        |s| s.probe.pipelined_max as f64,
-    ),
     ("http_heads_refused_total", "HTTP heads refused as malformed or too long.", COUNTER, |s| {
         s.probe.http_heads_refused as f64
     }),
