@@ -28,7 +28,8 @@ pub(crate) fn clippy(bench: &mut Bench) -> Result {
     bench.run("clippy of the library without features", command)?;
     let outside = outside(bench);
     for (name, manifest) in &outside {
-        let mut command = bench.cargo("clippy --all-targets");
+        // Without features, the fuzzers need no C++ compiler.
+        let mut command = bench.cargo("clippy --all-targets --no-default-features");
         command.arg("--manifest-path").arg(manifest);
         command.arg("--target-dir").arg(bench.tree.target.join("outside"));
         command.args(["--", "-D", "warnings"]);
