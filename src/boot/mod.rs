@@ -28,6 +28,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringmesh_ring::Listener;
 use ringmesh_runtime::call::StateKey;
 use ringmesh_runtime::message::{Address, Inbox};
+use ringmesh_runtime::probe::Transport;
 use ringmesh_runtime::{ShardConfig, ShardId};
 
 pub use error::StartError;
@@ -157,33 +158,47 @@ fn crews(
 ) -> Result<Vec<Crew>, StartError> {
     let state_key = match &plan.state_secret {
         Some(secret) => StateKey::from_secret(secret.as_bytes()),
-        None => StateKey::random().map_err(|error| {
-            StartError::unavailable(format!("the system has no random bytes: {error}"))
-        })?,
+        None => StateKey::random().map_err(no_random_bytes)?,
     };
     let (state_key, allowed) = (Arc::new(state_key), Arc::new(plan.allowed.clone()));
-    let crew = |((desk, inbox), listeners): ((Desk, Inbox), Vec<Listener>)| Crew {
-        cpu: desk.cpu,
-        doorbell: desk.doorbell,
-        ring: plan.ring(),
-        shard: ShardConfig {
-            id: ShardId(desk.id),
-            limits: plan.limits.clone(),
-            allowed: allowed.clone(),
-            listeners: u16::try_from(listeners.len()).expect("a plan has few listeners"),
-            path: plan.path.clone(),
-            catalog: server.published(),
-            inbox,
-            address: desk.address,
-            pool: pools.clone(),
-            state_key: state_key.clone(),
-            vital: desk.vital,
-            // Any number that differs: it spreads timers.
-            seed: RandomState::new().hash_one(desk.id),
-        },
-        listeners,
+    let addresses: Arc<[Address]> = desks.iter().map(|(desk, _)| desk.address.clone()).collect();
+    let crew = |((desk, inbox), listeners): ((Desk, Inbox), Vec<Listener>)| {
+        Ok(Crew {
+            cpu: desk.cpu,
+            doorbell: desk.doorbell,
+            ring: plan.ring(),
+            shard: ShardConfig {
+                id: ShardId(desk.id),
+                limits: plan.limits.clone(),
+                allowed: allowed.clone(),
+                listeners: vec![Transport::Http; listeners.len()],
+                path: plan.path.clone(),
+                catalog: server.published(),
+                inbox,
+                addresses: addresses.clone(),
+                pool: pools.clone(),
+                state_key: state_key.clone(),
+                vital: desk.vital,
+                // Any number that differs: it spreads timers.
+                seed: RandomState::new().hash_one(desk.id),
+                session_seed: session_seed()?,
+            },
+            listeners,
+        })
     };
-    Ok(desks.into_iter().zip(listeners).map(crew).collect())
+    desks.into_iter().zip(listeners).map(crew).collect()
+}
+
+/// A secret of the system's own generator.
+fn session_seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(no_random_bytes)?;
+    Ok(seed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn no_random_bytes(error: getrandom::Error) -> StartError {
+    StartError::unavailable(format!("the system has no random bytes: {error}"))
 }
 
 /// Waits until every shard is set up, and tells the signal that came meanwhile.

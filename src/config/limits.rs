@@ -55,6 +55,7 @@ impl Resolver<'_> {
             send_timeout_ms: self.span("send-timeout", |s| &s.send_timeout, 1, reply)?,
             tool_timeout_ms: self.span("tool-timeout", |s| &s.tool_timeout, 1, tool)?,
             keep_alive_ms: self.span("keep-alive", |s| &s.keep_alive, 1_000, alive)?,
+            ..base
         })
     }
 

@@ -5,11 +5,11 @@
 //! belongs to the kernel while the ticket is armed.
 
 use std::cell::UnsafeCell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use io_uring::{opcode, squeue, types};
-use ringmesh_runtime::io::ListenerId;
+use ringmesh_runtime::io::{ListenerId, Peer};
 use ringmesh_runtime::limits::ACCEPTS_ARMED;
 use socket2::{SockAddr, SockAddrStorage, socklen_t};
 
@@ -60,8 +60,8 @@ impl AcceptQueue {
         Some(entry.user_data(UserData::of_slot(Kind::Accept, slot).pack()))
     }
 
-    /// Takes the ticket back from the kernel, with the address if one was written.
-    pub(crate) fn disarm(&mut self, ticket: u16) -> Option<SocketAddr> {
+    /// Takes the ticket back from the kernel, with the peer if one was written.
+    pub(crate) fn disarm(&mut self, ticket: u16) -> Peer {
         let place = &mut self.tickets[usize::from(ticket)];
         assert!(place.armed, "an accept finishes once");
         place.armed = false;
@@ -69,7 +69,7 @@ impl AcceptQueue {
         // SAFETY: the accept is finished, so the storage is no longer the kernel's. It is plain
         // data, initialised by the kernel as an address of `len` bytes.
         let address = unsafe { SockAddr::new(place.address.get().read(), len) };
-        Some(canonical(address.as_socket()?))
+        address.as_socket().map_or(Peer::Local, |address| Peer::Ip(canonical(address)))
     }
 
     /// The submission that cancels every armed accept.
@@ -96,10 +96,6 @@ impl AcceptQueue {
 pub(crate) fn ticket_of(slot: u32) -> (ListenerId, u16) {
     (ListenerId((slot >> u16::BITS) as u16), slot as u16)
 }
-
-/// An address that the kernel did not write, which accept(2) does not allow to happen.
-pub(crate) const UNKNOWN_PEER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// An IPv4 peer of a dual-stack listener, under its IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -8,7 +8,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 use nix::errno::Errno;
 use ringmesh_runtime::io::{Completion, ConnId, IoError, ListenerId};
 
-use crate::accepts::{AcceptQueue, UNKNOWN_PEER, ticket_of};
+use crate::accepts::{AcceptQueue, ticket_of};
 use crate::buffers::BufferRing;
 use crate::clock::Clock;
 use crate::config::{RingConfig, SetupError};
@@ -336,7 +336,7 @@ impl Ring {
 
     fn on_accept(&mut self, slot: u32, result: i32) -> Completion {
         let (listener, ticket) = ticket_of(slot);
-        let peer = self.accepts[usize::from(listener.0)].disarm(ticket).unwrap_or(UNKNOWN_PEER);
+        let peer = self.accepts[usize::from(listener.0)].disarm(ticket);
         let result = outcome(result).map(|slot| (slot, peer)).map_err(of_accept);
         Completion::Accepted { listener, ticket, result }
     }

@@ -28,6 +28,24 @@ pub const GENERATION_MODULUS: u32 = 1 << 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerId(pub u16);
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A socket of the internet protocols.
+    Ip(SocketAddr),
+    /// A process of this machine, without an address: a Unix socket, or stdio.
+    Local,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
 /// A received buffer, on loan from the [`Io`] until given back by [`Io::recycle`].
 ///
 /// Neither `Clone` nor `Copy`: whoever holds it owes it.
@@ -106,8 +124,8 @@ pub enum Completion {
         listener: ListenerId,
         /// Which of the listener's parallel accepts (`0..ACCEPTS_ARMED`).
         ticket: u16,
-        /// The connection's slot in the direct table, and the peer's address.
-        result: Result<(u32, SocketAddr), IoError>,
+        /// The connection's slot in the direct table, and its peer.
+        result: Result<(u32, Peer), IoError>,
     },
     /// Bytes, end of stream (`Ok(None)`), or an error of a multishot receive.
     Received {

@@ -47,6 +47,22 @@ pub struct Limits {
     pub tool_timeout_ms: u64,
     /// Between keep-alive comments on an idle stream, in ms; jittered by a fifth.
     pub keep_alive_ms: u64,
+    /// Sessions of the legacy era over HTTP.
+    pub sessions_max: u32,
+    /// Those of one client address (IPv6: of one /64).
+    pub sessions_per_address_max: u32,
+    /// Whether that bounds loopback addresses too, behind which a proxy may serve everybody.
+    pub bounds_loopback_sessions: bool,
+    /// A session without requests and open streams, in ms; then it is ended.
+    pub session_timeout_ms: u64,
+    /// A client's answer to what a call asks of it, in ms.
+    pub input_timeout_ms: u64,
+    /// Events that a session keeps for clients that come back for them.
+    pub session_events_max: u32,
+    /// Bytes of those.
+    pub session_event_bytes_max: usize,
+    /// Age of those, in ms.
+    pub session_event_age_ms: u64,
 }
 
 impl Default for Limits {
@@ -64,6 +80,14 @@ impl Default for Limits {
             send_timeout_ms: 30_000,
             tool_timeout_ms: 60_000,
             keep_alive_ms: 25_000,
+            sessions_max: 10_000,
+            sessions_per_address_max: 2_500,
+            bounds_loopback_sessions: false,
+            session_timeout_ms: 30 * 60_000,
+            input_timeout_ms: 10 * 60_000,
+            session_events_max: 256,
+            session_event_bytes_max: 1024 * 1024,
+            session_event_age_ms: 5 * 60_000,
         }
     }
 }

@@ -63,6 +63,8 @@ labelled! {
         Tcp = "tcp",
         /// The same over a Unix socket.
         Unix = "unix",
+        /// The same over standard input and output.
+        Stdio = "stdio",
         /// JSON-RPC in WebSocket messages.
         WebSocket = "websocket",
         /// The link of another node.

@@ -8,8 +8,8 @@ use ringmesh_runtime::catalog::{Pool, Published};
 use ringmesh_runtime::io::{Completion, Time};
 use ringmesh_runtime::limits::{Allowed, Limits, REFUSAL_SLOTS, SLEEP_GAP_MS};
 use ringmesh_runtime::mailbox::{Bell, Capacities, mailbox};
-use ringmesh_runtime::message::Address;
-use ringmesh_runtime::probe::{Lane, Vital};
+use ringmesh_runtime::message::{Address, Inbox};
+use ringmesh_runtime::probe::{Lane, Transport, Vital};
 use ringmesh_runtime::{Next, Shard, ShardConfig, ShardId};
 
 use crate::fault::Dice;
@@ -145,6 +145,7 @@ pub(crate) fn draw_limits(dice: &mut Dice) -> (Limits, bool) {
         send_timeout_ms: dice.between(2_000, 4_000),
         tool_timeout_ms: dice.between(300, 2_000),
         keep_alive_ms: dice.between(200, 1_500),
+        ..Limits::default()
     };
     (limits, tight_budget)
 }
@@ -155,39 +156,55 @@ pub(crate) struct Config<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) published: &'a Arc<Published>,
     pub(crate) pool: &'a Arc<dyn Pool>,
+    pub(crate) addresses: &'a Arc<[Address]>,
+}
+
+/// The mailbox of a shard that is to be made.
+pub(crate) struct PostBox {
+    pub(crate) address: Address,
+    inbox: Inbox,
+    bell: Arc<Flag>,
+}
+
+impl PostBox {
+    pub(crate) fn new(limits: &Limits, dice: &mut Dice) -> Self {
+        let bell = Arc::new(Flag::default());
+        let capacities = Capacities {
+            requests: 2,
+            replies: limits.calls_max as usize,
+            notes: 1 + dice.below(6),
+            events: EVENTS_MAX,
+        };
+        let (address, inbox) = mailbox(capacities, bell.clone());
+        Self { address, inbox, bell }
+    }
 }
 
 impl Config<'_> {
     pub(crate) fn node(
         &self,
-        id: u16,
-        now_ns: u64,
+        post: PostBox,
+        (id, now_ns): (u16, u64),
         trace: Trace,
         state_key: &Arc<StateKey>,
         dice: &mut Dice,
     ) -> Node {
-        let bell = Arc::new(Flag::default());
-        let capacities = Capacities {
-            requests: 2,
-            replies: self.limits.calls_max as usize,
-            notes: 1 + dice.below(6),
-            events: EVENTS_MAX,
-        };
-        let (address, inbox) = mailbox(capacities, bell.clone());
+        let PostBox { address, inbox, bell } = post;
         let now = Time { mono_ns: now_ns, unix_ms: UNIX_MS + now_ns / MS };
         let config = ShardConfig {
             id: ShardId(id),
             limits: self.limits.clone(),
             allowed: Arc::new(Allowed::default()),
-            listeners: 1,
+            listeners: vec![Transport::Http],
             path: "/mcp".into(),
             catalog: self.published.clone(),
             inbox,
-            address: address.clone(),
+            addresses: self.addresses.clone(),
             pool: self.pool.clone(),
             state_key: state_key.clone(),
             vital: Arc::new(Vital::default()),
             seed: dice.seed(),
+            session_seed: std::array::from_fn(|_| u8::try_from(dice.below(256)).expect("a byte")),
         };
         let table = (self.limits.connections_max + REFUSAL_SLOTS) as usize;
         let buffers = 2 + u16::try_from(dice.below(30)).unwrap_or(0);

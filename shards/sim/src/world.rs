@@ -11,7 +11,7 @@ use ringmesh_runtime::Next;
 use ringmesh_runtime::call::StateKey;
 use ringmesh_runtime::catalog::{Pool, Published};
 use ringmesh_runtime::limits::{Limits, REFUSAL_SLOTS, SLEEP_GAP_MS};
-use ringmesh_runtime::message::Request;
+use ringmesh_runtime::message::{Address, Request};
 use ringmesh_runtime::probe::{Bound, Probe, Transport};
 
 use crate::board::Board;
@@ -19,7 +19,7 @@ use crate::check::Facts;
 use crate::client::{Client, Temper};
 use crate::fault::{Dice, Fault};
 use crate::link::Link;
-use crate::node::{Config, Node, draw_limits};
+use crate::node::{Config, Node, PostBox, draw_limits};
 use crate::offer::{self, EVENTS_MAX, URIS, Wires};
 use crate::pool::{Desk, Workers};
 use crate::request::TOOLS_TOPIC;
@@ -75,12 +75,20 @@ impl World {
         let shards = if dice.one_in(4) { 3 } else { 2 };
         let state_key = Arc::new(StateKey::from_secret(b"simulated"));
         let mut nodes = Vec::new();
-        for id in 0..shards {
-            let config = Config { seed, limits: &limits, published: &published, pool: &pool };
+        let boxes: Vec<_> = (0..shards).map(|_| PostBox::new(&limits, &mut dice)).collect();
+        let addresses: Arc<[Address]> = boxes.iter().map(|post| post.address.clone()).collect();
+        for (id, post) in (0..shards).zip(boxes) {
+            let config = Config {
+                seed,
+                limits: &limits,
+                published: &published,
+                pool: &pool,
+                addresses: &addresses,
+            };
             let trace = Trace::new(shown.then_some(usize::from(id)));
-            nodes.push(config.node(id, now_ns, trace, &state_key, &mut dice));
+            nodes.push(config.node(post, (id, now_ns), trace, &state_key, &mut dice));
         }
-        wires.attach(nodes.iter().map(|node| node.address.clone()).collect());
+        wires.attach(addresses.to_vec());
         let crowd = 4 + dice.below(20);
         Self {
             board: Board::new(nodes.len()),

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringmesh_ring::{Ring, RingConfig, bind};
-use ringmesh_runtime::io::{Buffer, Completion, ConnId, Io, IoError, ListenerId, SendBuf};
+use ringmesh_runtime::io::{Buffer, Completion, ConnId, Io, IoError, ListenerId, Peer, SendBuf};
 use ringmesh_runtime::limits::ACCEPTS_ARMED;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,6 +56,7 @@ impl Harness {
         self.ring.submit_accept(listener, ticket);
         let (slot, peer) = result?;
         self.generation += 1;
+        let Peer::Ip(peer) = peer else { panic!("a peer has an address") };
         Ok((ConnId { slot, generation: self.generation }, peer))
     }
 

@@ -1,10 +1,8 @@
 //! Accepting connections within the bound, and refusing politely past it.
 
-use std::net::SocketAddr;
-
 use super::Shard;
 use super::connection::{Connection, Phase};
-use crate::io::{Io, IoError, ListenerId};
+use crate::io::{Io, IoError, ListenerId, Peer};
 use crate::limits::REFUSAL_SLOTS;
 use crate::probe::{Bound, Transport};
 
@@ -20,7 +18,7 @@ impl Shard {
         &mut self,
         listener: ListenerId,
         ticket: u16,
-        result: Result<(u32, SocketAddr), IoError>,
+        result: Result<(u32, Peer), IoError>,
     ) {
         self.accepts_armed -= 1;
         self.accepts_paused.push((listener, ticket));
@@ -38,7 +36,7 @@ impl Shard {
         }
     }
 
-    fn open_connection(&mut self, slot: u32, peer: SocketAddr) {
+    fn open_connection(&mut self, slot: u32, peer: Peer) {
         while self.conns.len() <= slot as usize {
             self.conns.push(Connection::free());
         }

@@ -1,12 +1,10 @@
 //! A connection's slot: what a shard keeps for each connection, and little of it at rest.
 
-use std::net::SocketAddr;
-
 use ringmesh_proto::http1::{Chunked, Framing};
 use ringmesh_proto::sse;
 
 use crate::call::CallId;
-use crate::io::{ConnId, GENERATION_MODULUS};
+use crate::io::{ConnId, GENERATION_MODULUS, Peer};
 use crate::wheel::TimerId;
 
 /// Where a connection is in its exchange of requests and answers.
@@ -124,8 +122,7 @@ pub(super) struct Connection {
     pub(super) since_ms: u64,
     /// When a send last made progress, in ms of the shard's clock.
     pub(super) sent_ms: u64,
-    /// The peer's address.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     /// Present only while a request is incomplete or waits.
     pub(super) inbound: Option<Box<Inbound>>,
     /// Answers that are not submitted yet; without memory at rest.
@@ -146,14 +143,14 @@ impl Connection {
             timer_ms: 0,
             since_ms: 0,
             sent_ms: 0,
-            peer: SocketAddr::from(([0, 0, 0, 0], 0)),
+            peer: Peer::Local,
             inbound: None,
             outbound: Vec::new(),
         }
     }
 
     /// Takes the slot for a new connection. The generation tells it from the one before.
-    pub(super) fn open(&mut self, peer: SocketAddr, now_ms: u64) {
+    pub(super) fn open(&mut self, peer: Peer, now_ms: u64) {
         debug_assert_eq!(self.phase, Phase::Free);
         let generation = (self.generation + 1) % GENERATION_MODULUS;
         *self = Self {

@@ -55,16 +55,16 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// Hosts and origins that it answers to.
     pub allowed: Arc<Allowed>,
-    /// Listeners, named `ListenerId(0..listeners)`.
-    pub listeners: u16,
+    /// What its listeners speak: `ListenerId(n)` is the n-th.
+    pub listeners: Vec<Transport>,
     /// Path of the MCP endpoint, such as `/mcp`.
     pub path: String,
     /// What it serves.
     pub catalog: Arc<Published>,
     /// Its end of its mailbox.
     pub inbox: Inbox,
-    /// Its own address, which pooled calls take along.
-    pub address: Address,
+    /// The addresses of all shards of the process, by their ids; its own among them.
+    pub addresses: Arc<[Address]>,
     /// Runs what is not inline.
     pub pool: Arc<dyn Pool>,
     /// Protects request states.
@@ -73,6 +73,8 @@ pub struct ShardConfig {
     pub vital: Arc<Vital>,
     /// Seeds jitter.
     pub seed: u64,
+    /// Seeds the generator of session ids: secret, and another for each shard.
+    pub session_seed: [u8; 32],
 }
 
 /// What the driver does after a tick.
@@ -94,7 +96,7 @@ pub struct Shard {
     id: ShardId,
     limits: Limits,
     allowed: Arc<Allowed>,
-    listeners: u16,
+    listeners: Vec<Transport>,
     path: String,
     published: Arc<Published>,
     catalog: Arc<Catalog>,
@@ -102,6 +104,7 @@ pub struct Shard {
     server_info_meta: String,
     inbox: Inbox,
     address: Address,
+    addresses: Arc<[Address]>,
     pool: Arc<dyn Pool>,
     state_key: Arc<StateKey>,
     vital: Arc<Vital>,
@@ -175,7 +178,8 @@ impl Shard {
             catalog,
             catalog_version,
             inbox: config.inbox,
-            address: config.address,
+            address: config.addresses[usize::from(config.id.0)].clone(),
+            addresses: config.addresses,
             pool: config.pool,
             state_key: config.state_key,
             vital: config.vital,
@@ -224,7 +228,8 @@ impl Shard {
     /// Arms the accepts of every listener. Called once, before the first tick.
     pub fn start<I: Io>(&mut self, io: &mut I) {
         self.probe.observe_buffers(io.buffers());
-        for listener in 0..self.listeners {
+        let listeners = u16::try_from(self.listeners.len()).expect("a plan has few listeners");
+        for listener in 0..listeners {
             for ticket in 0..crate::limits::ACCEPTS_ARMED {
                 self.accepts_paused.push((ListenerId(listener), ticket));
             }

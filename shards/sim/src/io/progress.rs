@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ringmesh_runtime::io::Peer;
 use ringmesh_runtime::io::{Completion, ConnId, IoError, Shutdown};
 
 use super::{Receive, SimIo, Slot};
@@ -76,7 +77,7 @@ impl SimIo {
         }
     }
 
-    fn accept_one(&mut self) -> Result<(u32, SocketAddr), IoError> {
+    fn accept_one(&mut self) -> Result<(u32, Peer), IoError> {
         let link = self.backlog.pop_front().expect("somebody waits");
         let place = self.slots.iter().position(Option::is_none).expect("accepts find free slots");
         if self.generations[place].is_some() {
@@ -96,7 +97,7 @@ impl SimIo {
         let slot = u32::try_from(place).expect("a small table");
         self.taken.push(slot);
         let port = u16::try_from(link % 60_000).expect("below 2^16");
-        Ok((slot, SocketAddr::from(([10, 0, 0, 1], port))))
+        Ok((slot, Peer::Ip(SocketAddr::from(([10, 0, 0, 1], port)))))
     }
 
     /// Gives the slot back, or nothing where it was closed.
