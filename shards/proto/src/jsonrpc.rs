@@ -1,14 +1,14 @@
 //! JSON-RPC 2.0 messages as MCP restricts them: ids are strings or integers, never null, and an
 //! id that could not be read is omitted from the answer.
 //!
-//! Pure functions over borrowed bytes. Nothing allocates unless a name holds escapes. Batches are
-//! left to the legacy era.
+//! Pure functions over borrowed bytes. Nothing allocates unless a name holds escapes, or a batch is
+//! taken apart: only 2025-03-26 has batches, so [`parse`] refuses them.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -47,6 +47,14 @@ impl<'a> Id<'a> {
     }
 }
 
+impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Id::from_json(raw.get())
+            .ok_or_else(|| serde::de::Error::custom("an id is a string or an integer"))
+    }
+}
+
 /// One message from a client.
 #[derive(Debug)]
 pub enum Incoming<'a> {
@@ -70,6 +78,8 @@ pub enum Incoming<'a> {
     Response {
         /// The request that is answered.
         id: Id<'a>,
+        /// JSON text of the result, of any shape, or of the error, an object.
+        answer: Result<&'a RawValue, &'a RawValue>,
     },
 }
 
@@ -80,7 +90,7 @@ pub enum Fault {
     Syntax,
     /// It is nested deeper than [`DEPTH_MAX`].
     Depth,
-    /// It is a batch.
+    /// It is a batch where none is taken, an empty one, or one with too many messages.
     Batch,
     /// It is JSON of another shape.
     Shape,
@@ -142,12 +152,7 @@ where
 /// [`INVALID_REQUEST`] for what is no single JSON-RPC 2.0 message, or nested deeper than
 /// [`DEPTH_MAX`].
 pub fn parse(body: &[u8]) -> Result<Incoming<'_>, Malformed<'_>> {
-    let syntax = |message| Malformed { code: PARSE_ERROR, fault: Fault::Syntax, message, id: None };
-    let text = std::str::from_utf8(body).map_err(|_| syntax("body is not UTF-8"))?;
-    if !is_shallow(body) {
-        let message = "body is nested too deeply";
-        return Err(Malformed { code: INVALID_REQUEST, fault: Fault::Depth, message, id: None });
-    }
+    let text = shallow_text(body)?;
     // serde would read a struct from an array as well.
     if text.trim_ascii_start().starts_with('[') {
         return Err(invalid_shape(text));
@@ -155,9 +160,24 @@ pub fn parse(body: &[u8]) -> Result<Incoming<'_>, Malformed<'_>> {
     let envelope: Envelope<'_> = match serde_json::from_str(text) {
         Ok(envelope) => envelope,
         Err(error) if error.is_data() => return Err(invalid_shape(text)),
-        Err(_) => return Err(syntax("body is not valid JSON")),
+        Err(_) => {
+            let (code, fault) = (PARSE_ERROR, Fault::Syntax);
+            return Err(Malformed { code, fault, message: NOT_JSON, id: None });
+        }
     };
     classify(envelope)
+}
+
+const NOT_JSON: &str = "body is not valid JSON";
+
+fn shallow_text(body: &[u8]) -> Result<&str, Malformed<'_>> {
+    let refused = |code, fault, message| Malformed { code, fault, message, id: None };
+    let text = std::str::from_utf8(body)
+        .map_err(|_| refused(PARSE_ERROR, Fault::Syntax, "body is not UTF-8"))?;
+    if !is_shallow(body) {
+        return Err(refused(INVALID_REQUEST, Fault::Depth, "body is nested too deeply"));
+    }
+    Ok(text)
 }
 
 /// A request whose parameters were read with it.
@@ -210,7 +230,7 @@ fn none<P>() -> Option<P> {
 }
 
 /// Reads a value from an object alone: serde would read a struct from an array as well.
-fn object<'de, D, P>(deserializer: D) -> Result<Option<P>, D::Error>
+pub(crate) fn object<'de, D, P>(deserializer: D) -> Result<Option<P>, D::Error>
 where
     D: Deserializer<'de>,
     P: Deserialize<'de>,
@@ -247,18 +267,90 @@ fn classify(envelope: Envelope<'_>) -> Result<Incoming<'_>, Malformed<'_>> {
         return Err(invalid("id must be a string or an integer"));
     }
     let id = id.and_then(|read| read);
-    let answered = envelope.result.is_some() || envelope.error.is_some();
-    match (envelope.method, id) {
-        (Some(_), _) if answered => Err(invalid("a message is a request or a response, not both")),
-        (Some(method), Some(id)) => {
-            Ok(Incoming::Request { id, method: method.0, params: envelope.params })
+    let Envelope { method, params, result, error, .. } = envelope;
+    match (method, id, result, error) {
+        (Some(Text(method)), Some(id), None, None) => Ok(Incoming::Request { id, method, params }),
+        (Some(Text(method)), None, None, None) => Ok(Incoming::Notification { method, params }),
+        (Some(_), ..) => Err(invalid("a message is a request or a response, not both")),
+        (None, Some(id), Some(result), None) => Ok(Incoming::Response { id, answer: Ok(result) }),
+        (None, Some(id), None, Some(error)) if error.get().starts_with('{') => {
+            Ok(Incoming::Response { id, answer: Err(error) })
         }
-        (Some(method), None) => {
-            Ok(Incoming::Notification { method: method.0, params: envelope.params })
+        (None, Some(_), None, Some(_)) => Err(invalid("error must be an object")),
+        (None, Some(_), Some(_), Some(_)) => {
+            Err(invalid("a response has a result or an error, not both"))
         }
-        (None, Some(id)) if answered => Ok(Incoming::Response { id }),
-        (None, _) => Err(invalid("method is missing")),
+        (None, ..) => Err(invalid("method is missing")),
     }
+}
+
+/// Whether a body would be a batch, an array of messages: whether it begins so.
+pub fn is_batch(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"[")
+}
+
+/// Takes a batch apart (JSON-RPC 2.0, section 6; 2025-03-26, basic, Batching): the JSON text of
+/// each of its messages, for [`parse`], which may find each of them to be none.
+///
+/// # Errors
+/// [`Malformed`] with [`PARSE_ERROR`] for what is no JSON or no UTF-8, and with
+/// [`INVALID_REQUEST`] for what is no array, nested deeper than [`DEPTH_MAX`], empty, or of more
+/// than `max` messages. No id is told: there is none for a whole batch.
+pub fn parse_batch(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Malformed<'_>> {
+    let text = shallow_text(body)?;
+    let refused = |code, fault, message| Err(Malformed { code, fault, message, id: None });
+    let Batch { messages, over } = match read_batch(text, max) {
+        Ok(batch) => batch,
+        Err(error) if error.is_data() && serde_json::from_str::<&RawValue>(text).is_ok() => {
+            return refused(INVALID_REQUEST, Fault::Shape, "body is not a batch");
+        }
+        Err(_) => return refused(PARSE_ERROR, Fault::Syntax, NOT_JSON),
+    };
+    match messages.len() {
+        0 => refused(INVALID_REQUEST, Fault::Batch, "a batch holds at least one message"),
+        _ if over => refused(INVALID_REQUEST, Fault::Batch, "a batch has too many messages"),
+        _ => Ok(messages),
+    }
+}
+
+struct Batch<'a> {
+    messages: Vec<&'a [u8]>,
+    /// Whether there were more than were to be kept.
+    over: bool,
+}
+
+/// Keeps `max` messages, and reads the others only for their syntax: a body of many tiny values
+/// must not grow into a large list.
+fn read_batch(text: &str, max: usize) -> serde_json::Result<Batch<'_>> {
+    struct Messages(usize);
+
+    impl<'de> Visitor<'de> for Messages {
+        type Value = Batch<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of messages")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+            let mut messages = Vec::new();
+            while messages.len() < self.0 {
+                match array.next_element::<&RawValue>()? {
+                    Some(raw) => messages.push(raw.get().as_bytes()),
+                    None => return Ok(Batch { messages, over: false }),
+                }
+            }
+            let mut over = false;
+            while array.next_element::<IgnoredAny>()?.is_some() {
+                over = true;
+            }
+            Ok(Batch { messages, over })
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let batch = deserializer.deserialize_seq(Messages(max))?;
+    deserializer.end()?;
+    Ok(batch)
 }
 
 /// Valid JSON of the wrong shape: tells a batch, and finds the id where there is one.
@@ -370,6 +462,8 @@ pub fn write_error_members(out: &mut Vec<u8>, code: i64, message: &str, data: Op
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -385,8 +479,137 @@ mod tests {
         }
         let note = br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
         assert!(matches!(parse(note), Ok(Incoming::Notification { params: None, .. })));
-        let answer = br#"{"jsonrpc":"2.0","id":"x","result":{}}"#;
-        assert!(matches!(parse(answer), Ok(Incoming::Response { .. })));
+    }
+
+    #[test]
+    fn responses_tell_their_answer() {
+        for (members, expected) in [
+            (r#""id":"x","result":{"a":1}"#, Ok(("\"x\"", Ok(r#"{"a":1}"#)))),
+            (r#""result":null,"id":5"#, Ok(("5", Ok("null")))),
+            (
+                r#""id":1,"error":{"code":-1,"message":"User rejected"}"#,
+                Ok(("1", Err(r#"{"code":-1,"message":"User rejected"}"#))),
+            ),
+            (r#""id":1,"error":{},"params":5"#, Ok(("1", Err("{}")))),
+            (r#""id":1,"error":null"#, Err("error must be an object")),
+            (r#""id":1,"error":[1]"#, Err("error must be an object")),
+            (
+                r#""id":1,"result":{},"error":{}"#,
+                Err("a response has a result or an error, not both"),
+            ),
+            (
+                r#""id":1,"result":{},"error":null"#,
+                Err("a response has a result or an error, not both"),
+            ),
+            (
+                r#""id":1,"method":"x","error":{}"#,
+                Err("a message is a request or a response, not both"),
+            ),
+            (r#""method":"x","result":{}"#, Err("a message is a request or a response, not both")),
+            (r#""result":{}"#, Err("method is missing")),
+            (r#""id":null,"error":{}"#, Err("id must be a string or an integer")),
+        ] {
+            let body = format!(r#"{{"jsonrpc":"2.0",{members}}}"#);
+            let read = match parse(body.as_bytes()) {
+                Ok(Incoming::Response { id, answer }) => {
+                    Ok((id.as_json(), answer.map(RawValue::get).map_err(RawValue::get)))
+                }
+                Ok(other) => panic!("{body}: {other:?}"),
+                Err(malformed) => {
+                    assert_eq!((malformed.code, malformed.fault), (INVALID_REQUEST, Fault::Shape));
+                    Err(malformed.message)
+                }
+            };
+            assert_eq!(read, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn batches_are_taken_apart() {
+        let deep = format!("{}1{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
+        let many = format!("[{}1]", "1,".repeat(3));
+        type Read<T> = Result<T, (i64, Fault)>;
+        let table: [(&[u8], Read<&[&str]>); 15] = [
+            (br#"[{"a":[1]}]"#, Ok(&[r#"{"a":[1]}"#])),
+            (b" [ 1 ,\r\n \"x,]\" ,[]\t] \n", Ok(&["1", "\"x,]\"", "[]"])),
+            (b"[]", Err((INVALID_REQUEST, Fault::Batch))),
+            (b" [ ] ", Err((INVALID_REQUEST, Fault::Batch))),
+            (many.as_bytes(), Err((INVALID_REQUEST, Fault::Batch))),
+            (b"[1,2,3,4,", Err((PARSE_ERROR, Fault::Syntax))),
+            (b"[1,2,3,x]", Err((PARSE_ERROR, Fault::Syntax))),
+            (b"{}", Err((INVALID_REQUEST, Fault::Shape))),
+            (b"5", Err((INVALID_REQUEST, Fault::Shape))),
+            (b"{5", Err((PARSE_ERROR, Fault::Syntax))),
+            (b"", Err((PARSE_ERROR, Fault::Syntax))),
+            (b"[1", Err((PARSE_ERROR, Fault::Syntax))),
+            (b"[1]]", Err((PARSE_ERROR, Fault::Syntax))),
+            (b"[\"\xff\"]", Err((PARSE_ERROR, Fault::Syntax))),
+            (deep.as_bytes(), Err((INVALID_REQUEST, Fault::Depth))),
+        ];
+        for (body, expected) in table {
+            let shown = String::from_utf8_lossy(body);
+            let read = match parse_batch(body, 3) {
+                Ok(messages) => Ok(messages),
+                Err(malformed) => {
+                    assert_eq!(malformed.id, None);
+                    Err((malformed.code, malformed.fault))
+                }
+            };
+            let expected = expected.map(|texts| texts.iter().map(|t| t.as_bytes()).collect());
+            assert_eq!(read, expected, "{shown}");
+        }
+        assert!(is_batch(b"\r\n\t [") && is_batch(b"[1"));
+        assert!(!is_batch(b"{[") && !is_batch(b"") && !is_batch(b"  "));
+    }
+
+    proptest! {
+        #[test]
+        fn batches_come_back(
+            texts in prop::collection::vec("[^\u{0}-\u{1f}]{0,20}", 1..9),
+            spaces in prop::collection::vec("[ \r\n\t]{0,3}", 20),
+            max in 0..10_usize,
+        ) {
+            let mut spaces = spaces.into_iter().cycle();
+            let mut space = || spaces.next().unwrap_or_default();
+            let quoted: Vec<String> =
+                texts.iter().map(|text| serde_json::to_string(text).expect("a string")).collect();
+            let mut body = space() + "[";
+            for (index, text) in quoted.iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                body = body + comma + &space() + text + &space();
+            }
+            body = body + "]" + &space();
+            prop_assert!(is_batch(body.as_bytes()));
+            prop_assert_eq!(parse(body.as_bytes()).map_err(|m| m.fault).err(), Some(Fault::Batch));
+            match parse_batch(body.as_bytes(), max) {
+                Ok(messages) => {
+                    let expected: Vec<_> = quoted.iter().map(|text| text.as_bytes()).collect();
+                    prop_assert_eq!(messages, expected);
+                    prop_assert!(texts.len() <= max);
+                }
+                Err(malformed) => {
+                    prop_assert_eq!(malformed.fault, Fault::Batch);
+                    prop_assert!(texts.len() > max);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_judged(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            text in r#"[-{}\[\]",:a1\\ \n]{0,40}"#,
+            max in 0..4_usize,
+        ) {
+            for body in [&bytes[..], text.as_bytes()] {
+                prop_assert!(parse(body).is_err());
+                if let Ok(messages) = parse_batch(body, max) {
+                    prop_assert!(is_batch(body) && (1..=max).contains(&messages.len()));
+                    let whole: serde_json::Value =
+                        serde_json::from_slice(body).expect("a batch is JSON");
+                    prop_assert_eq!(whole.as_array().map(Vec::len), Some(messages.len()));
+                }
+            }
+        }
     }
 
     #[test]

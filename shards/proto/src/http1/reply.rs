@@ -3,6 +3,8 @@
 //! Nothing here keeps state: a [`Patch`] remembers where a length is missing, between the calls
 //! that begin and finish one response. The only allocation is the buffer's own growth.
 
+use crate::mcp::SessionId;
+
 /// Most bytes of a body begun by [`begin_body`]: as many as its length field has room for.
 pub const BODY_BYTES_MAX: usize = 9_999_999_999;
 
@@ -79,8 +81,11 @@ pub struct ReplyHead<'a> {
     pub retry_after_s: Option<u32>,
     /// `Allow`, a list of methods (RFC 9110 10.2.1), with 405.
     pub allow: Option<&'static str>,
-    /// Further fields, such as `Mcp-Session-Id`: names are tokens, and values hold no control
-    /// characters. The caller answers for both.
+    /// `Mcp-Session-Id` (2025-11-25, basic/transports, Session Management), with the answer to a
+    /// legacy `initialize`.
+    pub session_id: Option<SessionId>,
+    /// Further fields: names are tokens, and values hold no control characters. The caller answers
+    /// for both.
     pub fields: &'a [(&'a str, &'a [u8])],
 }
 
@@ -94,6 +99,7 @@ impl<'a> ReplyHead<'a> {
             version_minor: 1,
             retry_after_s: None,
             allow: None,
+            session_id: None,
             fields: &[],
         }
     }
@@ -193,6 +199,11 @@ fn begin_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, close: bool) {
     if let Some(allow) = head.allow {
         write_field(out, "Allow", allow.as_bytes());
     }
+    if let Some(session_id) = head.session_id {
+        out.extend_from_slice(b"Mcp-Session-Id: ");
+        session_id.write(out);
+        out.extend_from_slice(b"\r\n");
+    }
     for (name, value) in head.fields {
         write_field(out, name, value);
     }
@@ -269,7 +280,8 @@ mod tests {
         head.close = true;
         head.retry_after_s = Some(7);
         head.allow = Some("POST, GET");
-        head.fields = &[("Mcp-Session-Id", b"abc")];
+        head.session_id = Some(SessionId { partition: 0x2b, secret: 7 });
+        head.fields = &[("X-Other", b"abc")];
         let mut out = Vec::new();
         write_empty(&mut out, &head);
         let parsed = parse(&out);
@@ -278,7 +290,9 @@ mod tests {
         assert_eq!(parsed.field("connection"), Some("close"));
         assert_eq!(parsed.field("retry-after"), Some("7"));
         assert_eq!(parsed.field("allow"), Some("POST, GET"));
-        assert_eq!(parsed.field("mcp-session-id"), Some("abc"));
+        let session_id = "02b-00000000000000000000000000000007";
+        assert_eq!(parsed.field("mcp-session-id"), Some(session_id));
+        assert_eq!(parsed.field("x-other"), Some("abc"));
         assert_eq!(parsed.field("content-length"), Some("0"));
         assert_eq!(parsed.rest, b"");
     }

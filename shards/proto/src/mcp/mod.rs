@@ -1,16 +1,24 @@
-//! Messages of the Model Context Protocol: names, codes and the parameters of the modern era
-//! (2026-07-28).
+//! Messages of the Model Context Protocol: versions, names, codes, ids, and the parameters of the
+//! modern era (2026-07-28) and of the legacy one (2025-03-26 to 2025-11-25).
 //!
 //! Borrowed views over one request; what a server does with them is the runtime's.
 
+mod event_id;
 mod header;
+mod legacy;
 mod params;
+mod session_id;
+mod version;
 
+pub use event_id::EventId;
 pub use header::{HeaderValueError, decode_header_value};
+pub use legacy::{Cancelled, Initialize, RESOURCE_NOT_FOUND, SetLevel, Subscribe};
 pub use params::{
     Argument, Capabilities, Capability, Filter, LogLevel, Meta, Params, ParamsError, Reference,
     Token,
 };
+pub use session_id::{PARTITIONS, SessionId};
+pub use version::Version;
 
 /// The modern, stateless version.
 pub const VERSION_2026_07_28: &str = "2026-07-28";

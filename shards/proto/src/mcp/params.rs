@@ -209,6 +209,14 @@ impl LogLevel {
     }
 }
 
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Text::deserialize(deserializer)?;
+        Self::from_name(name.as_str())
+            .ok_or_else(|| serde::de::Error::custom("there is no such log level"))
+    }
+}
+
 /// What a completion is for.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Reference<'a> {
@@ -263,7 +271,7 @@ pub enum ParamsError {
 }
 
 /// serde reads a struct from an array as well; MCP has objects only.
-fn object(params: &RawValue) -> Result<&str, ParamsError> {
+pub(super) fn object(params: &RawValue) -> Result<&str, ParamsError> {
     let text = params.get();
     if text.starts_with('{') { Ok(text) } else { Err(ParamsError::NoObject) }
 }

@@ -207,7 +207,7 @@ impl Shard {
         write: impl FnOnce(&Self, &mut Vec<u8>),
     ) {
         let mut out = self.take_out(slot);
-        let patch = sse::begin_event(&mut out, exchange.chunked());
+        let patch = sse::begin_event(&mut out, exchange.chunked(), None);
         let from = out.len();
         write(self, &mut out);
         join_lines(&mut out[from..]);
