@@ -13,8 +13,11 @@ use ringmesh_runtime::{Shard, ShardConfig};
 use super::error::StartError;
 use crate::config::Plan;
 
-/// Requests to a shard come from the control plane and from stopping: few at a time.
-const REQUESTS_MAX: usize = 64;
+/// Requests to a shard come from other shards, for sessions that live there; over it their clients
+/// are told that the server is busy.
+const REQUESTS_MAX: usize = 1_024;
+/// Answers of such requests on their way back; over it they wait on the shard that answered.
+const RELAYS_MAX: usize = 1_024;
 /// Progress and log messages that wait for a shard; over it they are lost.
 const NOTES_MAX: usize = 4_096;
 /// Changes that wait for a shard; over it everything counts as changed.
@@ -47,6 +50,7 @@ pub(crate) fn desks(plan: &Plan) -> Result<Vec<(Desk, Inbox)>, StartError> {
         replies: plan.limits.calls_max as usize,
         notes: NOTES_MAX,
         events: EVENTS_MAX,
+        relays: RELAYS_MAX,
     };
     let desk = |id: u16| {
         let doorbell = Doorbell::new().map_err(|errno| {

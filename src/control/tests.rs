@@ -33,7 +33,7 @@ struct FakeShard {
 impl FakeShard {
     fn new(id: u16) -> Self {
         let (bell, rung) = sync_channel(1);
-        let capacities = Capacities { requests: 2, replies: 2, notes: 2, events: 2 };
+        let capacities = Capacities { requests: 2, replies: 2, notes: 2, events: 2, relays: 2 };
         let (address, mut inbox) = mailbox(capacities, Arc::new(FakeBell(bell)));
         let (mute, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (asked, vital) = (Arc::new(AtomicU64::new(0)), Arc::new(Vital::default()));

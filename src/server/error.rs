@@ -55,7 +55,7 @@ impl Error {
     /// Writes it as the answer.
     pub(super) fn write(self, call: &Call<'_>, answer: &mut Answer) {
         match *self.0 {
-            Kind::Capability(capability) => answer.fail_capability(capability),
+            Kind::Capability(capability) => answer.fail_capability(call.era, capability),
             Kind::Protocol { code, message, data } => {
                 let data = data.map(|data| data.to_string());
                 answer.fail(code, &message, data.as_deref());

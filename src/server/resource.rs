@@ -349,18 +349,21 @@ impl Writer {
             Ok(contents) if contents.is_empty() => {
                 Error::resource_not_found(call.name).write(call, answer);
             }
-            Ok(contents) => self.write(contents, answer),
+            Ok(contents) => self.write(contents, call, answer),
             Err(error) => error.write(call, answer),
         }
     }
 
-    fn write(&self, mut contents: Vec<ResourceContents>, answer: &mut Answer) {
+    fn write(&self, mut contents: Vec<ResourceContents>, call: &Call<'_>, answer: &mut Answer) {
         for part in &mut contents {
             part.or_mime_type(self.mime_type.as_deref());
         }
         let out = answer.begin(Ending::Complete);
         out.extend_from_slice(b"\"contents\":");
         jsonrpc::write_json(out, &contents);
+        if call.era.is_legacy() {
+            return; // Hints on caching are modern.
+        }
         out.extend_from_slice(b",\"ttlMs\":");
         jsonrpc::write_json(out, &self.ttl_ms);
         out.extend_from_slice(match self.scope {

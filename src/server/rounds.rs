@@ -109,7 +109,7 @@ impl InputRequired {
 
     pub(super) fn write(self, call: &Call<'_>, answer: &mut Answer) {
         if let Some(&missing) = self.needs.iter().find(|&&needed| !call.has(needed)) {
-            return answer.fail_capability(missing);
+            return answer.fail_capability(call.era, missing);
         }
         if let Some(why) = self.broken {
             let message = format!("'{}' has a state that cannot be kept: {why}", call.name);

@@ -329,8 +329,13 @@ impl ringmesh_runtime::mailbox::Bell for NoBell {
 
 /// Runs a pooled handler as its pool does, and shows what it answers.
 fn run_pooled(handler: &Handler, method: &'static str, params: &Value) -> (Ending, String) {
-    let capacities =
-        ringmesh_runtime::mailbox::Capacities { requests: 1, replies: 8, notes: 8, events: 1 };
+    let capacities = ringmesh_runtime::mailbox::Capacities {
+        requests: 1,
+        replies: 8,
+        notes: 8,
+        events: 1,
+        relays: 2,
+    };
     let (address, _inbox) = ringmesh_runtime::mailbox::mailbox(capacities, Arc::new(NoBell));
     let text = params.to_string();
     let raw = serde_json::from_str(&text).expect("JSON");

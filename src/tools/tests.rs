@@ -24,7 +24,7 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        let capacities = Capacities { requests: 1, replies: 256, notes: 256, events: 1 };
+        let capacities = Capacities { requests: 1, replies: 256, notes: 256, events: 1, relays: 2 };
         let (address, inbox) = mailbox(capacities, Arc::new(NoBell));
         Self { inbox, address }
     }

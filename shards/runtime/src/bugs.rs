@@ -15,6 +15,12 @@ pub enum Bug {
     StaleGeneration,
     /// A received buffer does not go back to its pool.
     BufferNotReturned,
+    /// An event of a session gets the id of the one before.
+    DuplicateEventId,
+    /// The session of a byte stream stays when its connection is reset.
+    LeakedSession,
+    /// What a call took of the byte budget is not given back.
+    BudgetKept,
 }
 
 thread_local! {

@@ -11,7 +11,9 @@ pub const LINGER_MS: u64 = 2_000;
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of answers that wait for a reader before its pipelined requests wait too.
 pub const SEND_SOFT_MAX: usize = 256 * 1024;
-/// Subscribed URIs of one stream.
+/// Messages of one batch (2025-03-26).
+pub const BATCH_MAX: usize = 100;
+/// Subscribed URIs of one stream, or of one session.
 pub const STREAM_URIS_MAX: usize = 256;
 /// After a gap between ticks of more than this (a stopped or suspended machine), deadlines are
 /// moved by the gap instead of firing all at once, in ms. The one deadline that the shard was

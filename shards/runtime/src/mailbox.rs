@@ -39,6 +39,8 @@ pub trait Messages: 'static {
     type Note: Send;
     /// A change that concerns every shard, such as an updated resource.
     type Event: Send;
+    /// A part of an answer that another shard gives to a connection of this one.
+    type Relay: Send;
 }
 
 /// Bounds of the lanes, each at least 1. The places are allocated at once.
@@ -52,6 +54,8 @@ pub struct Capacities {
     pub notes: usize,
     /// Of [`Lane::Events`].
     pub events: usize,
+    /// Of [`Lane::Relays`].
+    pub relays: usize,
 }
 
 /// The lane was full: here is the message back.
@@ -82,6 +86,7 @@ pub fn mailbox<M: Messages>(capacities: Capacities, bell: Arc<dyn Bell>) -> (Add
         replies: ArrayQueue::new(capacities.replies),
         notes: ArrayQueue::new(capacities.notes),
         events: ArrayQueue::new(capacities.events),
+        relays: ArrayQueue::new(capacities.relays),
         missed_events: AtomicBool::new(false),
         doze: CachePadded::new(Doze::new()),
         rings: AtomicU64::new(0),
@@ -124,6 +129,15 @@ impl<M: Messages> Address<M> {
     pub fn send_note(&self, note: M::Note) -> Result<(), Busy<M::Note>> {
         let pushed = self.shared.notes.push(note);
         self.sent(Lane::Notes, pushed)
+    }
+
+    /// Brings a part of an answer for a connection of the shard.
+    ///
+    /// # Errors
+    /// [`Busy`] if the lane is full: the sender keeps it and tries again.
+    pub fn send_relay(&self, relay: M::Relay) -> Result<(), Busy<M::Relay>> {
+        let pushed = self.shared.relays.push(relay);
+        self.sent(Lane::Relays, pushed)
     }
 
     /// Tells the shard of a change that has been made. If the lane is full the event is dropped,
@@ -188,6 +202,11 @@ impl<M: Messages> Inbox<M> {
         drain(&self.shared.requests, max, into);
     }
 
+    /// Takes up to `max` relays, oldest first.
+    pub fn drain_relays(&mut self, max: usize, into: &mut Vec<M::Relay>) {
+        drain(&self.shared.relays, max, into);
+    }
+
     /// Takes up to `replies_max` replies, oldest first, and every note that was sent before them:
     /// as many as the lane holds, at most [`Inbox::capacity`] of [`Lane::Notes`]. The caller
     /// handles the notes first; so no call is answered before its last progress.
@@ -218,6 +237,7 @@ impl<M: Messages> Inbox<M> {
             && shared.replies.is_empty()
             && shared.notes.is_empty()
             && shared.events.is_empty()
+            && shared.relays.is_empty()
             && !shared.missed_events.load(Ordering::Relaxed)
     }
 
@@ -245,6 +265,7 @@ impl<M: Messages> Inbox<M> {
             Lane::Replies => self.shared.replies.capacity(),
             Lane::Notes => self.shared.notes.capacity(),
             Lane::Events => self.shared.events.capacity(),
+            Lane::Relays => self.shared.relays.capacity(),
         }
     }
 
@@ -270,6 +291,7 @@ struct Shared<M: Messages> {
     replies: ArrayQueue<M::Reply>,
     notes: ArrayQueue<M::Note>,
     events: ArrayQueue<M::Event>,
+    relays: ArrayQueue<M::Relay>,
     missed_events: AtomicBool,
     doze: CachePadded<Doze>,
     rings: AtomicU64,
@@ -300,6 +322,7 @@ impl<M: Messages> Shared<M> {
             Lane::Replies => self.replies.len(),
             Lane::Notes => self.notes.len(),
             Lane::Events => self.events.len(),
+            Lane::Relays => self.relays.len(),
         }
     }
 }
@@ -329,6 +352,7 @@ mod tests {
         type Reply = Stamp;
         type Note = Stamp;
         type Event = Stamp;
+        type Relay = Stamp;
     }
 
     /// One place, so that a ring is kept and a second one adds nothing.
@@ -350,7 +374,7 @@ mod tests {
 
     fn small() -> (Address<Numbers>, Inbox<Numbers>, Arc<Rings>) {
         let rings = Arc::new(Rings::default());
-        let capacities = Capacities { requests: 2, replies: 3, notes: 2, events: 2 };
+        let capacities = Capacities { requests: 2, replies: 3, notes: 2, events: 2, relays: 2 };
         let (address, inbox) = mailbox(capacities, rings.clone());
         (address, inbox, rings)
     }
@@ -449,7 +473,8 @@ mod tests {
     #[test]
     fn stress() {
         let (bell, doorbell) = sync_channel(1);
-        let capacities = Capacities { requests: 8, replies: 64 + SENDERS, notes: 8, events: 8 };
+        let capacities =
+            Capacities { requests: 8, replies: 64 + SENDERS, notes: 8, events: 8, relays: 2 };
         let (address, mut inbox) = mailbox::<Numbers>(capacities, Arc::new(bell));
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {

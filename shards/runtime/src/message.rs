@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
+use ringmesh_proto::mcp::{EventId, SessionId, Version};
+
 use crate::call::{Answer, CallId};
+use crate::io::ConnId;
 use crate::mailbox;
 use crate::probe::Probe;
+use crate::shard::ShardId;
 
 /// Asks something of a shard.
 #[derive(Debug)]
@@ -20,6 +24,75 @@ pub enum Request {
     /// Copy the probe into this one, and send it. The channel holds one; a shard never waits for
     /// its receiver, and allocates nothing for the answer.
     Probe(Box<Probe>, Sender<Box<Probe>>),
+    /// Handle a request of a session that lives on this shard and came in on another one.
+    Forward(Forward),
+    /// The connection of a forwarded request is gone.
+    Gone(Far),
+}
+
+/// A connection of another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Far {
+    /// The shard.
+    pub shard: ShardId,
+    /// The connection.
+    pub conn: ConnId,
+}
+
+/// A request for another shard's session. Its connection waits for [`Relay`]s.
+#[derive(Debug)]
+pub struct Forward {
+    /// Where it came in.
+    pub from: Far,
+    /// The session.
+    pub session: SessionId,
+    /// What is asked.
+    pub what: Forwarded,
+    /// Whether its connection lives on.
+    pub keep_alive: bool,
+    /// The minor version of its HTTP.
+    pub version_minor: u8,
+    /// The version that its head names.
+    pub version: Option<Version>,
+}
+
+/// What is asked of a session elsewhere.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// The body of a POST.
+    Post(Vec<u8>),
+    /// An event stream, from behind this event.
+    Get(Option<EventId>),
+    /// The session's end.
+    Delete,
+}
+
+/// A part of the answer to a forwarded request, on its way to the connection.
+#[derive(Debug)]
+pub struct Relay {
+    /// The connection, on the shard that gets this.
+    pub conn: ConnId,
+    /// Bytes to send as they are.
+    pub bytes: Vec<u8>,
+    /// What follows them.
+    pub then: Then,
+}
+
+/// What follows the bytes of a [`Relay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// More events; `comments` says how an idle stream is kept alive.
+    Events {
+        /// Whether the stream is chunked.
+        chunked: bool,
+    },
+    /// Nothing: the exchange is over.
+    Finish {
+        /// Whether the connection lives on.
+        keep_alive: bool,
+    },
+    /// Nothing, and the answer is not whole: the connection is cut.
+    Cut,
 }
 
 impl Request {
@@ -44,8 +117,20 @@ pub struct Reply {
 pub struct Note {
     /// The call.
     pub call: CallId,
+    /// The message.
+    pub what: Noted,
+}
+
+/// What a pooled call sends before its answer.
+#[derive(Debug)]
+pub enum Noted {
     /// One JSON-RPC notification as JSON text without line breaks.
-    pub json: Vec<u8>,
+    Message(Vec<u8>),
+    /// Close the event stream; the client comes back for the rest.
+    CloseStream {
+        /// When it is to come back, in ms.
+        retry_ms: u64,
+    },
 }
 
 /// A change that concerns every shard. Changes of lists need none: shards compare versions of the
@@ -65,6 +150,7 @@ impl mailbox::Messages for ShardMessages {
     type Reply = Reply;
     type Note = Note;
     type Event = Event;
+    type Relay = Relay;
 }
 
 /// A shard's address, for everybody else.

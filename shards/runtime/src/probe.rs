@@ -99,6 +99,14 @@ labelled! {
         Notification = "notification",
         /// `initialize` of the legacy versions.
         Initialize = "initialize",
+        /// `ping` of the legacy versions.
+        Ping = "ping",
+        /// `logging/setLevel` of the legacy versions.
+        SetLevel = "logging/setLevel",
+        /// `resources/subscribe` of the legacy versions.
+        ResourcesSubscribe = "resources/subscribe",
+        /// `resources/unsubscribe` of the legacy versions.
+        ResourcesUnsubscribe = "resources/unsubscribe",
         /// Anything else, messages that are no request included.
         Other = "other",
     }
@@ -188,7 +196,7 @@ labelled! {
         Mailbox = "mailbox",
         /// Depth of JSON.
         Depth = "depth",
-        /// Batches, which this protocol does not have.
+        /// Batches, where a version does not have them, or longer ones than are taken.
         Batch = "batch",
         /// A `Host` that is not allowed.
         Host = "host",
@@ -196,8 +204,42 @@ labelled! {
         Origin = "origin",
         /// Bytes that are no HTTP, or no JSON-RPC.
         Malformed = "malformed",
+        /// Sessions of the legacy era.
+        Sessions = "sessions",
+        /// Sessions of one client address.
+        SessionsPerAddress = "sessions_per_address",
+        /// Events that a session keeps for its client.
+        EventLog = "event_log",
+        /// Ids of requests in flight, which must differ.
+        RequestIds = "request_ids",
+        /// Time for a client to answer what a call asks of it.
+        InputTimeout = "input_timeout",
         /// Work that comes while the server stops.
         Stopping = "stopping",
+    }
+}
+
+labelled! {
+    /// How a session of the legacy era ended.
+    pub enum SessionEnd {
+        /// Its client ended it (DELETE).
+        Deleted = "deleted",
+        /// Nobody used it for too long.
+        Expired = "expired",
+        /// Its byte stream was closed.
+        Closed = "closed",
+        /// The server stopped.
+        Stopped = "stopped",
+    }
+}
+
+impl Method {
+    /// Whether its parameters are those that most methods share ([`ringmesh_proto::mcp::Params`]).
+    pub const fn is_plain(self) -> bool {
+        !matches!(
+            self,
+            Self::Other | Self::Initialize | Self::Notification | Self::Ping | Self::SetLevel
+        )
     }
 }
 
@@ -212,6 +254,8 @@ labelled! {
         Notes = "notes",
         /// Changes that concern every shard.
         Events = "events",
+        /// Answers of other shards for connections of this one.
+        Relays = "relays",
     }
 }
 
@@ -259,6 +303,23 @@ pub struct Probe {
     pub event_overflows: u64,
     /// Keep-alive comments written to idle streams.
     pub keepalives_sent: u64,
+
+    /// Sessions of the legacy era that are open. Gauge.
+    pub sessions_open: u64,
+    /// Sessions ever opened.
+    pub sessions_opened: u64,
+    /// Sessions ended, by [`SessionEnd`].
+    pub sessions_ended: [u64; SessionEnd::COUNT],
+    /// Events that sessions keep. Gauge.
+    pub session_events: u64,
+    /// Events sent again to clients that came back for them.
+    pub events_replayed: u64,
+    /// Responses of clients to nothing that they were asked.
+    pub responses_unasked: u64,
+    /// Requests forwarded to the shards of their sessions.
+    pub forwarded: u64,
+    /// Exchanges on connections of other shards. Gauge.
+    pub relays_open: u64,
 
     /// Bytes received.
     pub received_bytes: u64,
@@ -330,6 +391,14 @@ impl Probe {
             events_delivered: 0,
             event_overflows: 0,
             keepalives_sent: 0,
+            sessions_open: 0,
+            sessions_opened: 0,
+            sessions_ended: Default::default(),
+            session_events: 0,
+            events_replayed: 0,
+            responses_unasked: 0,
+            forwarded: 0,
+            relays_open: 0,
             received_bytes: 0,
             sent_bytes: 0,
             sends: 0,

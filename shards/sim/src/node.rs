@@ -174,6 +174,7 @@ impl PostBox {
             replies: limits.calls_max as usize,
             notes: 1 + dice.below(6),
             events: EVENTS_MAX,
+            relays: 1 + dice.below(6),
         };
         let (address, inbox) = mailbox(capacities, bell.clone());
         Self { address, inbox, bell }

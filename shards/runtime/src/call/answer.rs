@@ -1,7 +1,10 @@
 //! What a handler answers, before the shard wraps it in a JSON-RPC response.
 
 use ringmesh_proto::jsonrpc;
+
 use ringmesh_proto::mcp::{Capability, MISSING_CLIENT_CAPABILITY};
+
+use super::Era;
 
 /// How a call ended, as far as the protocol and the probes tell endings apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,11 +77,14 @@ impl Answer {
     }
 
     /// Answers that the client did not declare a capability which the call needs.
-    pub fn fail_capability(&mut self, capability: Capability) {
+    pub fn fail_capability(&mut self, era: Era, capability: Capability) {
         let required = capability.required_json();
         let message = "the client did not declare a capability that this request requires";
         let data = format!(r#"{{"requiredCapabilities":{required}}}"#);
-        self.fail(MISSING_CLIENT_CAPABILITY, message, Some(&data));
+        // Legacy versions have no code of their own for it.
+        let code =
+            if era.is_legacy() { jsonrpc::INVALID_REQUEST } else { MISSING_CLIENT_CAPABILITY };
+        self.fail(code, message, Some(&data));
     }
 
     /// Answers for a handler that panicked.

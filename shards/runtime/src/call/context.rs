@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
+use ringmesh_proto::jsonrpc::Text;
 use ringmesh_proto::mcp::{LogLevel, Params};
 use serde_json::value::RawValue;
 
-use super::{Answer, Call, NoteError, Notes, Progress, StateKey};
-use crate::message::{Address, Note, Reply};
+use super::{Answer, Call, Era, NoteError, Notes, Progress, StateKey};
+use crate::message::{Address, Note, Noted, Reply};
 
 /// Names a call in flight on its shard: a place and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +66,10 @@ pub struct Context(Arc<Inner>);
 struct Inner {
     method: &'static str,
     name: Box<str>,
-    params: Box<RawValue>,
+    params: Arc<RawValue>,
+    round: Option<Arc<Round>>,
     unix_ms: u64,
+    era: Era,
     state_key: Arc<StateKey>,
     progress: Progress,
     cancel: Arc<Cancel>,
@@ -100,7 +103,27 @@ impl Notes for Inner {
         if self.cancel.is_cancelled() {
             return Ok(());
         }
-        self.home.send_note(Note { call: self.call, json }).map_err(|_| NoteError::Busy)
+        let note = Note { call: self.call, what: Noted::Message(json) };
+        self.home.send_note(note).map_err(|_| NoteError::Busy)
+    }
+}
+
+/// What a legacy client answered when a call asked it for something. A modern client sends the same
+/// with its next request.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// JSON text of an object: the answers by their keys.
+    pub(crate) responses: Box<RawValue>,
+    /// The state that the handler gave with its questions.
+    pub(crate) state: Option<Box<str>>,
+}
+
+impl Round {
+    /// Has parameters say what a modern client would have sent.
+    pub(crate) fn complete<'a>(round: Option<&'a Self>, params: &mut Params<'a>) {
+        params.input_responses = round.map(|round| &*round.responses);
+        let state = round.and_then(|round| round.state.as_deref());
+        params.request_state = state.map(|state| Text(state.into()));
     }
 }
 
@@ -108,8 +131,10 @@ impl Notes for Inner {
 pub(crate) struct Departure<'a> {
     pub(crate) method: &'static str,
     pub(crate) name: &'a str,
-    pub(crate) params: &'a RawValue,
+    pub(crate) params: Arc<RawValue>,
+    pub(crate) round: Option<Arc<Round>>,
     pub(crate) unix_ms: u64,
+    pub(crate) era: Era,
     pub(crate) state_key: Arc<StateKey>,
     pub(crate) cancel: Arc<Cancel>,
     pub(crate) call: CallId,
@@ -121,8 +146,10 @@ impl Context {
         Self(Arc::new(Inner {
             method: departure.method,
             name: departure.name.into(),
-            params: departure.params.to_owned(),
+            params: departure.params,
+            round: departure.round,
             unix_ms: departure.unix_ms,
+            era: departure.era,
             state_key: departure.state_key,
             progress: Progress::default(),
             cancel: departure.cancel,
@@ -152,12 +179,16 @@ impl Context {
     pub fn with_call<T>(&self, look: impl FnOnce(&Call<'_>) -> T) -> T {
         let inner = &*self.0;
         // The shard read these very bytes before it sent them here.
-        let params = Params::parse(&inner.params).unwrap_or_default();
+        let mut params = Params::parse(&inner.params).unwrap_or_default();
+        if inner.era.is_legacy() {
+            Round::complete(inner.round.as_deref(), &mut params);
+        }
         look(&Call {
             method: inner.method,
             name: &inner.name,
             params: &params,
             unix_ms: inner.unix_ms,
+            era: inner.era,
             state_key: &inner.state_key,
             notes: inner,
             progress: &inner.progress,
@@ -188,6 +219,24 @@ impl Context {
         data: &T,
     ) -> Result<(), NoteError> {
         self.with_call(|call| call.log(level, logger, data))
+    }
+
+    /// The protocol that the call was made by.
+    pub fn era(&self) -> Era {
+        self.0.era
+    }
+
+    /// Closes the call's event stream and lets the client come back for the rest after `retry`
+    /// (2025-11-25, Streamable HTTP, Sending Messages to the Server), so that a long call holds no
+    /// connection. What is sent meanwhile waits in the session's log of events, whose bounds count.
+    /// Clients of other versions and transports keep what they have: there it does nothing.
+    ///
+    /// # Errors
+    /// [`NoteError::Busy`] where the shard could not be told.
+    pub fn close_stream(&self, retry: std::time::Duration) -> Result<(), NoteError> {
+        let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+        let note = Note { call: self.0.call, what: Noted::CloseStream { retry_ms } };
+        self.0.home.send_note(note).map_err(|_| NoteError::Busy)
     }
 
     /// Sends the final answer home. The first one counts; where the last handle is dropped

@@ -5,6 +5,7 @@
 
 mod answer;
 mod context;
+mod era;
 mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 pub use answer::{Answer, Ending};
-pub(crate) use context::Departure;
 pub use context::{CallId, Cancel, Context};
+pub(crate) use context::{Departure, Round};
+pub use era::{Client, Era};
 pub use state::{RequestDigest, STATE_BYTES_MAX, STATE_TTL_MS, StateError, StateKey};
 
 /// Why a progress or log message was not sent.
@@ -70,6 +72,8 @@ pub struct Call<'a> {
     pub params: &'a Params<'a>,
     /// Milliseconds since 1970 when the request arrived.
     pub unix_ms: u64,
+    /// The protocol that it was asked by.
+    pub era: Era,
     pub(crate) state_key: &'a StateKey,
     pub(crate) notes: &'a dyn Notes,
     pub(crate) progress: &'a Progress,
@@ -86,7 +90,8 @@ impl<'a> Call<'a> {
         notes: &'a dyn Notes,
         progress: &'a Progress,
     ) -> Self {
-        Self { method, name, params, unix_ms, state_key, notes, progress }
+        let era = Era::Modern;
+        Self { method, name, params, unix_ms, era, state_key, notes, progress }
     }
 
     /// The request's metadata; empty where there was none.
@@ -101,7 +106,10 @@ impl<'a> Call<'a> {
 
     /// Whether the client declared a capability.
     pub fn has(&self, capability: Capability) -> bool {
-        let declared: Option<Capabilities> = self.meta().and_then(|meta| meta.capabilities);
+        let declared: Option<Capabilities> = match self.era {
+            Era::Modern => self.meta().and_then(|meta| meta.capabilities),
+            Era::Legacy(client) => Some(client.capabilities),
+        };
         declared.is_some_and(|capabilities| capabilities.has(capability))
     }
 
@@ -143,8 +151,13 @@ impl<'a> Call<'a> {
 
     /// Whether the client wants log messages of this level.
     pub fn wants_log(&self, level: LogLevel) -> bool {
-        let wanted = self.meta().and_then(|meta| meta.log_level.as_ref());
-        let least = wanted.and_then(|name| LogLevel::from_name(name.as_str()));
+        let least = match self.era {
+            Era::Modern => {
+                let wanted = self.meta().and_then(|meta| meta.log_level.as_ref());
+                wanted.and_then(|name| LogLevel::from_name(name.as_str()))
+            }
+            Era::Legacy(client) => Some(client.log_level),
+        };
         least.is_some_and(|least| level >= least)
     }
 
@@ -221,8 +234,10 @@ impl Context {
         Self::new(Departure {
             method,
             name,
-            params,
+            params: std::sync::Arc::from(params.to_owned()),
+            round: None,
             unix_ms: 0,
+            era: Era::Modern,
             state_key,
             cancel: std::sync::Arc::default(),
             call: CallId { slot: 0, generation: 0 },

@@ -89,8 +89,16 @@ pub struct Catalog {
     tools: BTreeMap<String, usize>,
     resources: BTreeMap<String, usize>,
     prompts: BTreeMap<String, usize>,
-    pages: [Vec<String>; 4],
+    pages: [Vec<Page>; 4],
     discover: String,
+    initialize: String,
+}
+
+/// Members of a list's result. What behind `legacy_len` says how to cache it is modern.
+#[derive(Debug)]
+struct Page {
+    members: String,
+    legacy_len: usize,
 }
 
 fn index<'o, T: 'o>(
@@ -119,7 +127,8 @@ impl Catalog {
         let prompts = index("prompt", offer.prompts.iter().map(|e| &**e), |e: &Prompt| &e.name)?;
         let pages = List::ALL.map(|list| render_pages(&offer, list));
         let discover = render_discover(&offer);
-        Ok(Self { offer, versions, tools, resources, prompts, pages, discover })
+        let initialize = render_initialize(&offer);
+        Ok(Self { offer, versions, tools, resources, prompts, pages, discover, initialize })
     }
 
     /// What it was made of.
@@ -173,8 +182,22 @@ impl Catalog {
         &self.discover
     }
 
+    /// Members of the result of `initialize`, but for `protocolVersion`.
+    pub fn initialize(&self) -> &str {
+        &self.initialize
+    }
+
     /// Members of a list's result, for a cursor; `None` where it is not one of ours.
     pub fn page(&self, list: List, cursor: Option<&str>) -> Option<&str> {
+        self.page_at(list, cursor).map(|page| page.members.as_str())
+    }
+
+    /// The same for legacy versions, which have no hints on caching.
+    pub fn legacy_page(&self, list: List, cursor: Option<&str>) -> Option<&str> {
+        self.page_at(list, cursor).map(|page| &page.members[..page.legacy_len])
+    }
+
+    fn page_at(&self, list: List, cursor: Option<&str>) -> Option<&Page> {
         let first = match cursor {
             None | Some("") => 0,
             Some(cursor) => {
@@ -189,7 +212,7 @@ impl Catalog {
         };
         let page = first / self.offer.page_entries_max;
         let aligned = page * self.offer.page_entries_max == first;
-        self.pages[list as usize].get(page).filter(|_| aligned).map(String::as_str)
+        self.pages[list as usize].get(page).filter(|_| aligned)
     }
 
     /// Names the handler with this serial, for watchers.
@@ -209,7 +232,7 @@ fn completes(offer: &Offer) -> bool {
         || offer.templates.iter().any(|t| t.completer.is_some())
 }
 
-fn render_pages(offer: &Offer, list: List) -> Vec<String> {
+fn render_pages(offer: &Offer, list: List) -> Vec<Page> {
     let definitions: Vec<&str> = match list {
         List::Tools => offer.tools.iter().map(|e| e.definition.as_str()).collect(),
         List::Resources => offer.resources.iter().map(|e| e.definition.as_str()).collect(),
@@ -229,12 +252,41 @@ fn render_pages(offer: &Offer, list: List) -> Vec<String> {
             String::new()
         };
         let ttl = offer.list_ttl_ms;
-        format!("\"{key}\":[{entries}]{next},\"ttlMs\":{ttl},\"cacheScope\":\"public\"")
+        let mut members = format!("\"{key}\":[{entries}]{next}");
+        let legacy_len = members.len();
+        members.push_str(&format!(",\"ttlMs\":{ttl},\"cacheScope\":\"public\""));
+        Page { members, legacy_len }
     };
     (0..count).map(render).collect()
 }
 
 fn render_discover(offer: &Offer) -> String {
+    format!(
+        "\"supportedVersions\":[\"{}\"],\"capabilities\":{{{}}},\"ttlMs\":{},\
+         \"cacheScope\":\"public\"{}",
+        ringmesh_proto::mcp::VERSION_2026_07_28,
+        render_capabilities(offer),
+        offer.list_ttl_ms,
+        render_instructions(offer),
+    )
+}
+
+fn render_initialize(offer: &Offer) -> String {
+    format!(
+        "\"capabilities\":{{{}}},\"serverInfo\":{}{}",
+        render_capabilities(offer),
+        offer.server_info,
+        render_instructions(offer),
+    )
+}
+
+fn render_instructions(offer: &Offer) -> String {
+    offer.instructions.as_ref().map_or_else(String::new, |text| {
+        format!(",\"instructions\":{}", serde_json::Value::from(text.as_str()))
+    })
+}
+
+fn render_capabilities(offer: &Offer) -> String {
     let mut capabilities = vec!["\"logging\":{}"];
     if !offer.tools.is_empty() {
         capabilities.push("\"tools\":{\"listChanged\":true}");
@@ -248,16 +300,7 @@ fn render_discover(offer: &Offer) -> String {
     if completes(offer) {
         capabilities.push("\"completions\":{}");
     }
-    let instructions = offer.instructions.as_ref().map_or_else(String::new, |text| {
-        format!(",\"instructions\":{}", serde_json::Value::from(text.as_str()))
-    });
-    format!(
-        "\"supportedVersions\":[\"{}\"],\"capabilities\":{{{}}},\"ttlMs\":{},\
-         \"cacheScope\":\"public\"{instructions}",
-        ringmesh_proto::mcp::VERSION_2026_07_28,
-        capabilities.join(","),
-        offer.list_ttl_ms,
-    )
+    capabilities.join(",")
 }
 
 /// The catalog in force. Replaced by the control plane, read by every shard.

@@ -3,8 +3,11 @@
 use ringmesh_proto::http1::{Chunked, Framing};
 use ringmesh_proto::sse;
 
+use super::request::EventsId;
 use crate::call::CallId;
 use crate::io::{ConnId, GENERATION_MODULUS, Peer};
+use crate::probe::Transport;
+use crate::shard::ShardId;
 use crate::wheel::TimerId;
 
 /// Where a connection is in its exchange of requests and answers.
@@ -23,6 +26,17 @@ pub(super) enum Phase {
     Calling(CallId),
     /// A `subscriptions/listen` stream is open: place in the table of streams.
     Streaming(u32),
+    /// It reads an event stream of a session.
+    Events(EventsId),
+    /// Its request was forwarded to the shard of its session.
+    Relayed {
+        /// The shard.
+        home: ShardId,
+        /// How comments are framed, once the answer is an event stream.
+        comment: Option<Comment>,
+        /// Bytes of the request, until an answer comes.
+        bytes: u32,
+    },
     /// Nothing more is read; what was written is sent, then the connection ends.
     Ending,
     /// The connection is being torn down.
@@ -54,6 +68,8 @@ pub(super) struct Flags {
     pub(super) touched: bool,
     /// Refused at accept: counts as no connection.
     pub(super) refused: bool,
+    /// A byte stream began with a message.
+    pub(super) greeted: bool,
     /// A keep-alive comment is due on a stream that has nothing else to send.
     pub(super) comment: Option<Comment>,
 }
@@ -103,12 +119,24 @@ impl Inbound {
     }
 }
 
+/// What a byte stream has under way. A modern one at rest has nothing.
+#[derive(Debug, Default)]
+pub(super) struct LineState {
+    /// Place of its legacy session.
+    pub(super) session: Option<u32>,
+    /// Calls that did not end at once.
+    pub(super) calls: Vec<CallId>,
+    /// Places of its subscriptions.
+    pub(super) streams: Vec<u32>,
+}
+
 /// One slot of the table.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,
     pub(super) flags: Flags,
+    pub(super) transport: Transport,
     /// Bytes of the send in flight that the kernel took.
     pub(super) send_offset: u32,
     /// Memory of the send in flight.
@@ -127,6 +155,8 @@ pub(super) struct Connection {
     pub(super) inbound: Option<Box<Inbound>>,
     /// Answers that are not submitted yet; without memory at rest.
     pub(super) outbound: Vec<u8>,
+    /// Of a byte stream that has something under way.
+    pub(super) line: Option<Box<LineState>>,
 }
 
 impl Connection {
@@ -136,6 +166,7 @@ impl Connection {
             generation: 0,
             phase: Phase::Free,
             flags: Flags::default(),
+            transport: Transport::Http,
             send_offset: 0,
             in_flight_bytes: 0,
             charged: 0,
@@ -146,16 +177,18 @@ impl Connection {
             peer: Peer::Local,
             inbound: None,
             outbound: Vec::new(),
+            line: None,
         }
     }
 
     /// Takes the slot for a new connection. The generation tells it from the one before.
-    pub(super) fn open(&mut self, peer: Peer, now_ms: u64) {
+    pub(super) fn open(&mut self, transport: Transport, peer: Peer, now_ms: u64) {
         debug_assert_eq!(self.phase, Phase::Free);
         let generation = (self.generation + 1) % GENERATION_MODULUS;
         *self = Self {
             generation,
             phase: Phase::Idle,
+            transport,
             since_ms: now_ms,
             sent_ms: now_ms,
             peer,
@@ -166,6 +199,11 @@ impl Connection {
     /// The connection's name.
     pub(super) fn id(&self, slot: u32) -> ConnId {
         ConnId { slot, generation: self.generation }
+    }
+
+    /// Whether it speaks newline-delimited JSON-RPC.
+    pub(super) fn speaks_lines(&self) -> bool {
+        matches!(self.transport, Transport::Tcp | Transport::Unix | Transport::Stdio)
     }
 
     /// Whether requests may be read now.
@@ -180,7 +218,12 @@ impl Connection {
 
     /// Bytes of memory that the connection holds beyond its slot.
     pub(super) fn held_bytes(&self) -> usize {
+        let relayed = match self.phase {
+            Phase::Relayed { bytes, .. } => bytes as usize,
+            _ => 0,
+        };
         self.outbound.capacity()
+            + relayed
             + self.in_flight_bytes as usize
             + self.inbound.as_ref().map_or(0, |inbound| inbound.bytes.capacity())
     }

@@ -6,6 +6,7 @@ use ringmesh_proto::jsonrpc::INVALID_REQUEST;
 
 use super::Shard;
 use super::connection::{Inbound, Phase};
+use super::request::Reader;
 use crate::limits::{PIPELINE_BYTES_MAX, SEND_SOFT_MAX};
 use crate::probe::Bound;
 
@@ -26,9 +27,12 @@ impl Shard {
             if waits || !connection.reads() {
                 return self.hold(slot, rest);
             }
-            rest = match connection.inbound {
-                None => self.take_whole(slot, rest),
-                Some(_) => self.take_piece(slot, rest),
+            let (lines, begun) = (connection.speaks_lines(), connection.inbound.is_some());
+            rest = match (lines, begun) {
+                (false, false) => self.take_whole(slot, rest),
+                (false, true) => self.take_piece(slot, rest),
+                (true, false) => self.take_whole_line(slot, rest),
+                (true, true) => self.take_line_piece(slot, rest),
             };
         }
     }
@@ -149,9 +153,10 @@ impl Shard {
             return &[];
         }
         if head.expect_continue && input.is_empty() {
-            let mut out = self.take_out(slot);
+            let reader = Reader::Here(self.id_of(slot));
+            let mut out = self.take_out(reader);
             http1::write_continue(&mut out);
-            self.put_out(slot, out);
+            self.put_out(reader, out);
         }
         let mut inbound = self.buffers.inbound();
         inbound.bytes.extend_from_slice(head_bytes);

@@ -8,8 +8,8 @@ use ringmesh_proto::jsonrpc::{self, Id};
 use ringmesh_proto::mcp;
 
 use super::connection::{Comment, Phase};
-use super::dispatch::Modern;
-use super::replies::{Exchange, Refusal};
+use super::methods::unknown_method;
+use super::request::{Exchange, Reader, Refusal, Request, Route};
 use super::{FANOUT_MAX, Shard};
 use crate::catalog::{List, NAME_BYTES_MAX, Versions};
 use crate::io::ConnId;
@@ -20,13 +20,14 @@ use crate::probe::{Bound, Outcome};
 /// told one by one.
 const PENDING_MAX: usize = 64;
 /// What a subscribed URI takes besides its text: its places in the stream's filter and the table.
-const URI_BYTES: usize = 192;
+pub(super) const URI_BYTES: usize = 192;
 
 /// An open stream.
 #[derive(Debug)]
 pub(super) struct Stream {
     conn: ConnId,
-    exchange: Exchange,
+    /// How its events are framed; none on a byte stream.
+    exchange: Option<Exchange>,
     /// JSON text of the id of its request, which names the subscription.
     id: Box<str>,
     tools: bool,
@@ -40,12 +41,27 @@ pub(super) struct Stream {
     end_ms: u64,
 }
 
-/// Who listens to a URI, by places of streams.
+/// Somebody who listens, by place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Listener {
+    /// A modern subscription.
+    Stream(u32),
+    /// A legacy session.
+    Session(u32),
+}
+
+/// Who listens to a URI.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    places: BTreeSet<u32>,
+    places: BTreeSet<Listener>,
     /// A change of it waits to be sent.
     pending: bool,
+}
+
+impl Listeners {
+    pub(super) fn insert(&mut self, listener: Listener) {
+        self.places.insert(listener);
+    }
 }
 
 /// Who listens to which URI.
@@ -58,8 +74,8 @@ pub(super) type ByUri = BTreeMap<Arc<str>, Listeners>;
 pub(super) struct Fanouts {
     pending: VecDeque<Change>,
     sending: Option<Change>,
-    /// Places and generations of the streams that get the change being sent.
-    targets: Vec<(u32, u32)>,
+    /// Those who get the change being sent, with the generations of their places.
+    targets: Vec<(Listener, u32)>,
     /// How many of them have got it.
     sent: usize,
 }
@@ -81,6 +97,13 @@ enum Change {
 }
 
 impl Stream {
+    fn route(&self) -> Route {
+        match self.exchange {
+            Some(exchange) => Route::Http(Reader::Here(self.conn), exchange),
+            None => Route::Line(self.conn),
+        }
+    }
+
     fn asked_for(&self, list: List) -> bool {
         match list {
             List::Tools => self.tools,
@@ -91,7 +114,12 @@ impl Stream {
 }
 
 impl Shard {
-    pub(super) fn on_listen(&mut self, request: &Modern<'_>) -> Result<(), Refusal> {
+    pub(super) fn on_listen(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        let (conn, exchange) = match request.route {
+            Route::Http(Reader::Here(conn), exchange) => (conn, Some(exchange)),
+            Route::Line(conn) => (conn, None),
+            Route::Http(Reader::There(_), _) | Route::Events(_) => return Err(unknown_method()),
+        };
         let filter = request
             .params
             .notifications
@@ -117,8 +145,8 @@ impl Shard {
             return Err(Refusal::busy("the server is out of buffers"));
         }
         let stream = Stream {
-            conn: self.id_of(request.slot),
-            exchange: request.exchange,
+            conn,
+            exchange,
             id: request.id.as_json().into(),
             tools: filter.tools == Some(true) && catalog.offers(List::Tools),
             prompts: filter.prompts == Some(true) && catalog.offers(List::Prompts),
@@ -133,21 +161,27 @@ impl Shard {
     }
 
     /// One copy of a URI for all who listen to it.
-    fn shared_uri(&self, uri: &str) -> Arc<str> {
+    pub(super) fn shared_uri(&self, uri: &str) -> Arc<str> {
         self.by_uri.get_key_value(uri).map_or_else(|| Arc::from(uri), |(known, _)| known.clone())
     }
 
-    fn open_stream(&mut self, request: &Modern<'_>, stream: Stream) {
-        let (slot, exchange) = (request.slot, request.exchange);
-        self.begin_events(slot, exchange);
-        self.event(slot, exchange, |_, out| write_acknowledged(out, &stream));
+    fn open_stream(&mut self, request: &Request<'_>, stream: Stream) {
+        let (conn, exchange) = (stream.conn, stream.exchange);
+        if let Some(exchange) = exchange {
+            self.begin_events(Reader::Here(conn), exchange);
+        }
+        self.emit(stream.route(), |_, out| write_acknowledged(out, &stream));
         let (uris, keep_alive_ms) = (stream.uris.clone(), stream.keep_alive_ms);
         let (place, _) = self.streams.insert(stream);
         for uri in uris {
-            self.by_uri.entry(uri).or_default().places.insert(place);
+            self.by_uri.entry(uri).or_default().insert(Listener::Stream(place));
         }
-        self.conns[slot as usize].phase = Phase::Streaming(place);
-        self.arm_timer(slot, keep_alive_ms);
+        if exchange.is_some() {
+            self.conns[conn.slot as usize].phase = Phase::Streaming(place);
+            self.arm_timer(conn.slot, keep_alive_ms);
+        } else {
+            self.line_state_or_new(conn).streams.push(place);
+        }
         self.probe.streams_total += 1;
         self.probe.subscriptions_total += 1;
         self.probe.count_request(request.method, Outcome::Ok);
@@ -159,14 +193,29 @@ impl Shard {
         let stream = self.streams.remove(place)?;
         self.budget.give_back(stream.bytes);
         for uri in &stream.uris {
-            if let Some(listeners) = self.by_uri.get_mut(uri) {
-                listeners.places.remove(&place);
-                if listeners.places.is_empty() {
-                    self.by_uri.remove(uri);
-                }
-            }
+            self.forget_listener(uri, Listener::Stream(place));
+        }
+        if stream.exchange.is_none()
+            && let Some(line) = self.line_state(stream.conn)
+        {
+            line.streams.retain(|&other| other != place);
         }
         Some(stream)
+    }
+
+    /// Takes somebody from those who listen to a URI.
+    pub(super) fn forget_listener(&mut self, uri: &Arc<str>, listener: Listener) {
+        if let Some(listeners) = self.by_uri.get_mut(uri) {
+            listeners.places.remove(&listener);
+            if listeners.places.is_empty() {
+                self.by_uri.remove(uri);
+            }
+        }
+    }
+
+    /// Whether a subscription was asked for with this id.
+    pub(super) fn is_stream_of(&self, place: u32, id: &str) -> bool {
+        self.streams.at(place).is_some_and(|(_, stream)| &*stream.id == id)
     }
 
     /// Tells those who asked for it that a resource changed.
@@ -214,8 +263,16 @@ impl Shard {
             let targets = std::mem::take(&mut self.fanouts.targets);
             let from = self.fanouts.sent;
             let end = targets.len().min(from + left);
-            for &(place, generation) in &targets[from..end] {
-                self.notify(place, generation, &change);
+            for &(listener, generation) in &targets[from..end] {
+                match listener {
+                    Listener::Stream(place) => self.notify(place, generation, &change),
+                    Listener::Session(place)
+                        if self.sessions.generation(place) == Some(generation) =>
+                    {
+                        self.notify_session(place, |_, out| write_change(out, None, &change));
+                    }
+                    Listener::Session(_) => {}
+                }
             }
             left -= end - from;
             self.fanouts.sent = end;
@@ -233,16 +290,27 @@ impl Shard {
         targets.clear();
         self.fanouts.sent = 0;
         match &change {
-            Change::List(list) => targets.extend(
-                self.streams
-                    .iter()
-                    .filter(|(_, _, stream)| stream.asked_for(*list))
-                    .map(|(place, generation, _)| (place, generation)),
-            ),
+            Change::List(list) => {
+                let streams = self.streams.iter();
+                let streams = streams.filter(|(_, _, stream)| stream.asked_for(*list));
+                targets.extend(
+                    streams.map(|(place, generation, _)| (Listener::Stream(place), generation)),
+                );
+                // Sessions hear of every list: to listen is all that they can ask for.
+                let sessions = self.sessions.iter();
+                targets.extend(
+                    sessions.map(|(place, generation, _)| (Listener::Session(place), generation)),
+                );
+            }
             Change::Resource(uri) => {
                 if let Some(listeners) = self.by_uri.get_mut(uri) {
                     listeners.pending = false;
-                    let of = |&place: &u32| Some((place, self.streams.at(place)?.0));
+                    let of = |&listener: &Listener| match listener {
+                        Listener::Stream(place) => Some((listener, self.streams.at(place)?.0)),
+                        Listener::Session(place) => {
+                            Some((listener, self.sessions.generation(place)?))
+                        }
+                    };
                     targets.extend(listeners.places.iter().filter_map(of));
                 }
             }
@@ -254,9 +322,9 @@ impl Shard {
         let keep_alive_ms = self.next_keep_alive_ms();
         let Some(stream) = self.streams.get_mut(place, generation) else { return };
         stream.keep_alive_ms = keep_alive_ms;
-        let (slot, exchange) = (stream.conn.slot, stream.exchange);
+        let route = stream.route();
         let id = std::mem::take(&mut stream.id);
-        self.event(slot, exchange, |_, out| write_change(out, &id, change));
+        self.emit(route, |_, out| write_change(out, Some(&id), change));
         if let Some(stream) = self.streams.at_mut(place) {
             stream.id = id;
         }
@@ -276,8 +344,9 @@ impl Shard {
         }
         if stream.keep_alive_ms <= now_ms {
             stream.keep_alive_ms = keep_alive_ms;
-            let exchange = stream.exchange;
-            self.keep_alive(slot, exchange);
+            if let Some(exchange) = stream.exchange {
+                self.keep_alive(slot, exchange);
+            }
         }
     }
 
@@ -294,8 +363,7 @@ impl Shard {
     /// Ends a stream with the result that says so (2026-07-28, Graceful Closure).
     fn end_stream(&mut self, slot: u32, place: u32) {
         let Some(stream) = self.forget_stream(place) else { return };
-        let exchange = stream.exchange;
-        self.event(slot, exchange, |shard, out| {
+        self.emit(stream.route(), |shard, out| {
             jsonrpc::write_open(out, Id::from_json(&stream.id));
             out.extend_from_slice(b",\"result\":{\"resultType\":\"complete\",\"_meta\":{");
             write_subscription_id(out, &stream.id);
@@ -303,7 +371,19 @@ impl Shard {
             out.extend_from_slice(shard.server_info_meta.as_bytes());
             out.extend_from_slice(b"}}}");
         });
-        self.end_event_stream(slot, exchange);
+        match stream.exchange {
+            Some(exchange) => self.end_event_stream(Reader::Here(stream.conn), exchange),
+            None => self.end_line_if_over(slot),
+        }
+    }
+
+    /// The server stops: ends the subscriptions of a byte stream.
+    pub(super) fn end_line_streams(&mut self, slot: u32) {
+        let conn = self.id_of(slot);
+        let streams = self.line_state(conn).map(|line| line.streams.clone()).unwrap_or_default();
+        for place in streams {
+            self.end_stream(slot, place);
+        }
     }
 
     /// Has a comment sent on a stream on which nothing else waits to be sent.
@@ -315,7 +395,7 @@ impl Shard {
 
     /// When an idle stream gets its next comment: jittered by a fifth, so that streams which were
     /// opened together do not stay in step.
-    fn next_keep_alive_ms(&mut self) -> u64 {
+    pub(super) fn next_keep_alive_ms(&mut self) -> u64 {
         let period_ms = self.limits.keep_alive_ms;
         let jitter_ms = self.random_below(period_ms / 5 + 1);
         self.now_ms.saturating_add(period_ms - jitter_ms)
@@ -360,7 +440,8 @@ fn write_acknowledged(out: &mut Vec<u8>, stream: &Stream) {
     out.extend_from_slice(b"}}}");
 }
 
-fn write_change(out: &mut Vec<u8>, id: &str, change: &Change) {
+/// Legacy versions know no ids of subscriptions.
+fn write_change(out: &mut Vec<u8>, id: Option<&str>, change: &Change) {
     let method = match change {
         Change::List(List::Tools) => "notifications/tools/list_changed",
         Change::List(List::Prompts) => "notifications/prompts/list_changed",
@@ -369,13 +450,26 @@ fn write_change(out: &mut Vec<u8>, id: &str, change: &Change) {
     };
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"");
     out.extend_from_slice(method.as_bytes());
-    out.extend_from_slice(b"\",\"params\":{");
-    if let Change::Resource(uri) = change {
+    out.push(b'"');
+    let uri = match change {
+        Change::Resource(uri) => Some(uri),
+        Change::List(_) => None,
+    };
+    if uri.is_none() && id.is_none() {
+        return out.push(b'}');
+    }
+    out.extend_from_slice(b",\"params\":{");
+    if let Some(uri) = uri {
         out.extend_from_slice(b"\"uri\":");
         jsonrpc::write_string(out, uri);
-        out.push(b',');
     }
-    out.extend_from_slice(b"\"_meta\":{");
-    write_subscription_id(out, id);
-    out.extend_from_slice(b"}}}");
+    if let Some(id) = id {
+        if uri.is_some() {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"_meta\":{");
+        write_subscription_id(out, id);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}");
 }

@@ -15,8 +15,14 @@ mod calls;
 mod connection;
 mod dispatch;
 mod intake;
+mod lines;
 mod listen;
+mod methods;
+mod modern;
+mod relay;
 mod replies;
+mod request;
+mod session;
 mod settle;
 mod slab;
 mod timers;
@@ -28,14 +34,16 @@ use crate::catalog::{Catalog, Pool, Published};
 use crate::guard;
 use crate::io::{Completion, ConnId, Io, IoError, ListenerId, Time};
 use crate::limits::{Allowed, Limits, SLEEP_GAP_MS};
-use crate::message::{Address, Event, Inbox, Note, Reply, Request};
-use crate::probe::{Bound, Lane, Probe, Transport, Vital};
+use crate::message::{Address, Event, Inbox, Note, Relay, Reply, Request};
+use crate::probe::{Bound, Lane, Probe, SessionEnd, Transport, Vital};
 use crate::wheel::Wheel;
 
 use buffers::{Budget, Buffers};
 use calls::InFlight;
 use connection::{Connection, Phase};
 use listen::{ByUri, Fanouts, Stream};
+use relay::Relays;
+use session::{EventStream, Sessions};
 use slab::Slab;
 
 /// Streams that one tick notifies before other work has its turn.
@@ -121,6 +129,9 @@ pub struct Shard {
     accept_retry: Option<crate::wheel::TimerId>,
     calls: Slab<InFlight>,
     streams: Slab<Stream>,
+    sessions: Sessions,
+    event_streams: Slab<EventStream>,
+    relays: Relays,
     by_uri: ByUri,
     fanouts: Fanouts,
     wheel: Wheel,
@@ -149,6 +160,7 @@ pub struct Shard {
     replies: Vec<Reply>,
     notes: Vec<Note>,
     events: Vec<Event>,
+    relayed: Vec<Relay>,
 }
 
 /// A shard that stops.
@@ -193,6 +205,9 @@ impl Shard {
             accept_retry: None,
             calls: Slab::default(),
             streams: Slab::default(),
+            sessions: Sessions::new(config.session_seed),
+            event_streams: Slab::default(),
+            relays: Relays::default(),
             by_uri: ByUri::new(),
             fanouts: Fanouts::default(),
             wheel: Wheel::new(now_ms),
@@ -215,6 +230,7 @@ impl Shard {
             replies: Vec::with_capacity(LANE_MAX),
             notes: Vec::with_capacity(notes_max),
             events: Vec::with_capacity(LANE_MAX),
+            relayed: Vec::with_capacity(LANE_MAX),
         };
         shard.renew_date();
         shard
@@ -253,6 +269,7 @@ impl Shard {
         self.advance_fanouts();
         self.resume_waiting();
         self.settle_touched(io);
+        self.flush_relays();
         self.resume_accepts(io);
         self.close_listeners_if_draining(io);
         self.end_tick(io.time());
@@ -288,6 +305,7 @@ impl Shard {
         let now_ns = self.now.mono_ns;
         self.expected_ns = now_ns;
         if self.draining.is_some() && self.taken == 0 && self.accepts_armed == 0 {
+            self.abandon_all();
             return Next::Done;
         }
         let work_left = !self.fanouts.is_empty() || !self.resumed.is_empty();
@@ -370,11 +388,20 @@ impl Shard {
     pub(super) fn on_eof(&mut self, slot: u32) {
         let connection = &mut self.conns[slot as usize];
         connection.flags.eof = true;
+        if connection.speaks_lines() {
+            return self.on_line_eof(slot);
+        }
+        let connection = &mut self.conns[slot as usize];
         match connection.phase {
             // Whole requests wait until answers are read: they are answered before the end.
             Phase::Idle if connection.inbound.is_some() => {}
             Phase::Idle => self.end(slot),
-            Phase::Head | Phase::Body | Phase::Calling(_) | Phase::Streaming(_) => self.abort(slot),
+            Phase::Head
+            | Phase::Body
+            | Phase::Calling(_)
+            | Phase::Streaming(_)
+            | Phase::Events(_)
+            | Phase::Relayed { .. } => self.abort(slot),
             Phase::Free | Phase::Ending | Phase::Aborting => {}
         }
     }
@@ -400,9 +427,15 @@ impl Shard {
             match request {
                 Request::Drain { grace_ms } => self.drain(grace_ms),
                 Request::Probe(room, answer) => self.send_probe(room, &answer),
+                Request::Forward(forward) => self.on_forward(forward),
+                Request::Gone(far) => self.on_gone(far),
             }
         }
         self.requests = requests;
+        let mut relayed = std::mem::take(&mut self.relayed);
+        self.inbox.drain_relays(LANE_MAX, &mut relayed);
+        relayed.drain(..).for_each(|relay| self.on_relay(relay));
+        self.relayed = relayed;
         let (mut notes, mut replies) =
             (std::mem::take(&mut self.notes), std::mem::take(&mut self.replies));
         self.inbox.drain_results(LANE_MAX, &mut notes, &mut replies);
@@ -439,8 +472,11 @@ impl Shard {
 
     fn send_probe(&mut self, room: Box<Probe>, answer: &crossbeam::channel::Sender<Box<Probe>>) {
         self.probe.observe_calls(self.calls.len() as u64);
-        self.probe.streams_open = self.streams.len() as u64;
+        let far = self.relays.len() as u64;
+        self.probe.streams_open = (self.streams.len() + self.event_streams.len()) as u64;
         self.probe.subscriptions_open = self.streams.len() as u64;
+        self.probe.relays_open = far;
+        self.count_sessions();
         self.probe.timers_armed = self.wheel.len() as u64;
         if answer.try_send(self.probe.snapshot(room)).is_err() {
             tracing::debug!(shard = self.id.0, "nobody waits for the probe");
@@ -456,20 +492,42 @@ impl Shard {
         let cut_ms = self.now_ms + grace_ms - grace_ms / 8;
         self.draining = Some(Draining { cut_ms, listeners_closed: false });
         // A thousand a second is no storm; more streams take longer, most of the grace at most.
-        let spread_ms = (self.streams.len() as u64).min(grace_ms * 5 / 8);
+        let streams = (self.streams.len() + self.event_streams.len()) as u64;
+        let spread_ms = streams.min(grace_ms * 5 / 8);
         for slot in 0..u32::try_from(self.conns.len()).unwrap_or(u32::MAX) {
             match self.conns[slot as usize].phase {
+                Phase::Idle if self.conns[slot as usize].speaks_lines() => {
+                    self.end_line_streams(slot);
+                    self.end_line_if_over(slot);
+                }
                 Phase::Idle => self.end(slot),
+                Phase::Events(events) => {
+                    let at_ms = self.now_ms + self.random_below(spread_ms + 1);
+                    self.end_events_at_ms(slot, events, at_ms);
+                }
                 Phase::Streaming(_) => {
                     let at_ms = self.now_ms + self.random_below(spread_ms + 1);
                     self.end_stream_at(slot, at_ms);
                 }
                 Phase::Free => continue,
-                Phase::Head | Phase::Body | Phase::Calling(_) | Phase::Ending | Phase::Aborting => {
-                }
+                Phase::Head
+                | Phase::Body
+                | Phase::Calling(_)
+                | Phase::Relayed { .. }
+                | Phase::Ending
+                | Phase::Aborting => {}
             }
             self.arm_timer(slot, cut_ms);
             self.touch(slot);
+        }
+        self.end_far_events();
+    }
+
+    /// Every connection is gone: what runs on for sessions has nobody to come back.
+    fn abandon_all(&mut self) {
+        let places: Vec<u32> = self.sessions.iter().map(|(place, _, _)| place).collect();
+        for place in places {
+            self.end_session(place, SessionEnd::Stopped);
         }
     }
 
@@ -511,6 +569,7 @@ impl Shard {
         let Some(connection) = self.connection(conn) else { return };
         let refused = connection.flags.refused;
         let timer = connection.timer.take();
+        let transport = connection.transport;
         connection.phase = Phase::Free;
         debug_assert_eq!(connection.charged, 0, "a closed connection holds no bytes");
         self.taken -= 1;
@@ -519,7 +578,7 @@ impl Shard {
         }
         if !refused {
             self.open -= 1;
-            self.probe.connections_closed[Transport::Http.index()] += 1;
+            self.probe.connections_closed[transport.index()] += 1;
         }
     }
 

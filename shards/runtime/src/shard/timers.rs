@@ -10,14 +10,52 @@ use super::Shard;
 use super::connection::Phase;
 use crate::io::GENERATION_MODULUS;
 use crate::limits::LINGER_MS;
-use crate::probe::{Bound, Outcome};
+use crate::probe::{Bound, Outcome, Transport};
 
-/// Key of the timer that resumes accepting; no connection's key, since its generation is none.
-pub(super) const ACCEPT_RETRY: u64 = u64::MAX;
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// The next deadline of a connection: slot and generation.
+    Connection(u32, u32),
+    /// The next deadline of a call that its connection does not keep the time of: place.
+    Call(u32),
+    /// The end of a session that nobody uses: place.
+    Session(u32),
+    /// Accepting goes on.
+    AcceptRetry,
+    /// What other shards had no room for is sent again.
+    RelayRetry,
+}
 
-fn key(slot: u32, generation: u32) -> u64 {
-    debug_assert!(generation < GENERATION_MODULUS);
-    u64::from(generation) << 32 | u64::from(slot)
+/// Bits of a slot and of a generation; what is for is above them.
+const KIND_SHIFT: u32 = 56;
+const _: () = assert!(GENERATION_MODULUS <= 1 << (KIND_SHIFT - u32::BITS));
+
+impl Key {
+    pub(super) fn pack(self) -> u64 {
+        let (kind, high, low) = match self {
+            Self::Connection(slot, generation) => (0, generation, slot),
+            Self::Call(place) => (1, 0, place),
+            Self::Session(place) => (2, 0, place),
+            Self::AcceptRetry => (3, 0, 0),
+            Self::RelayRetry => (4, 0, 0),
+        };
+        kind << KIND_SHIFT | u64::from(high) << u32::BITS | u64::from(low)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let mask = u64::from(u32::MAX);
+        let low = u32::try_from(packed & mask).expect("masked to 32 bits");
+        let high = packed >> u32::BITS & (u64::from(GENERATION_MODULUS) - 1);
+        let high = u32::try_from(high).expect("masked to a generation");
+        match packed >> KIND_SHIFT {
+            0 => Self::Connection(low, high),
+            1 => Self::Call(low),
+            2 => Self::Session(low),
+            3 => Self::AcceptRetry,
+            _ => Self::RelayRetry,
+        }
+    }
 }
 
 impl Shard {
@@ -31,7 +69,9 @@ impl Shard {
                 self.wheel.rearm(timer, at_ms);
             }
             None => {
-                connection.timer = Some(self.wheel.arm(at_ms, key(slot, connection.generation)));
+                connection.timer = Some(
+                    self.wheel.arm(at_ms, Key::Connection(slot, connection.generation).pack()),
+                );
             }
         }
         connection.timer_ms = at_ms;
@@ -39,15 +79,18 @@ impl Shard {
 
     pub(super) fn fire_timers(&mut self) {
         while let Some(fired) = self.wheel.poll(self.now_ms) {
-            if fired.key == ACCEPT_RETRY {
-                self.accept_retry = None;
-                continue;
+            match Key::unpack(fired.key) {
+                Key::AcceptRetry => self.accept_retry = None,
+                Key::RelayRetry => self.on_relay_retry(),
+                Key::Call(place) => self.on_call_timer(place),
+                Key::Session(place) => self.on_session_timer(place),
+                Key::Connection(slot, generation) => {
+                    let connection = &mut self.conns[slot as usize];
+                    debug_assert_eq!(connection.generation, generation, "closing cancels timers");
+                    connection.timer = None;
+                    self.on_timer(slot);
+                }
             }
-            let slot = u32::try_from(fired.key & u64::from(u32::MAX)).expect("masked to 32 bits");
-            let connection = &mut self.conns[slot as usize];
-            debug_assert_eq!(key(slot, connection.generation), fired.key, "closing cancels timers");
-            connection.timer = None;
-            self.on_timer(slot);
         }
     }
 
@@ -76,11 +119,16 @@ impl Shard {
         let since_ms = connection.since_ms;
         let phase_ms = match connection.phase {
             Phase::Free | Phase::Aborting => u64::MAX,
+            // A byte stream at rest is somebody's session.
+            Phase::Idle if connection.flags.greeted => u64::MAX,
+            Phase::Idle if connection.transport == Transport::Stdio => u64::MAX,
             Phase::Idle => since_ms.saturating_add(limits.idle_timeout_ms),
             Phase::Head => since_ms.saturating_add(limits.head_timeout_ms),
             Phase::Body => since_ms.saturating_add(limits.body_timeout_ms),
             Phase::Calling(call) => self.call_deadline_ms(call),
             Phase::Streaming(stream) => self.stream_deadline_ms(stream),
+            Phase::Events(events) => self.events_deadline_ms(events),
+            Phase::Relayed { comment, .. } => self.relayed_deadline_ms(slot, comment),
             Phase::Ending if connection.flags.fin_sent => since_ms + LINGER_MS,
             Phase::Ending => u64::MAX,
         };
@@ -106,7 +154,7 @@ impl Shard {
             if let Phase::Calling(call) = phase {
                 // The answer has until the next tick of the wheel to leave.
                 let why = "was cut short: the server is stopping";
-                return self.give_up_call(slot, call, why, Outcome::Cancelled);
+                return self.give_up_call(call, why, Outcome::Cancelled);
             }
             return self.abort(slot);
         }
@@ -118,8 +166,10 @@ impl Shard {
             }
             Phase::Head => self.time_out(slot, Bound::HeadTimeout, "the head took too long"),
             Phase::Body => self.time_out(slot, Bound::BodyTimeout, "the body took too long"),
-            Phase::Calling(call) => self.on_call_deadline(slot, call),
+            Phase::Calling(call) => self.on_call_deadline(call),
             Phase::Streaming(stream) => self.on_stream_deadline(slot, stream),
+            Phase::Events(events) => self.on_events_deadline(slot, events),
+            Phase::Relayed { comment, .. } => self.on_relayed_deadline(slot, comment),
             Phase::Ending => self.abort(slot),
         }
     }

@@ -1,0 +1,289 @@
+//! Requests for sessions that live on another shard, and the way back of their answers.
+//!
+//! The shard that took the connection (*front*) forwards a request whole; the session's shard
+//! (*home*) handles it as its own and sends finished bytes back, which the front passes on. So the
+//! front knows nothing of sessions, and the home nothing of sockets. What the home has written for a
+//! connection leaves once a tick, and waits where the front's lane is full.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ringmesh_proto::mcp::{SessionId, Version};
+
+use super::Shard;
+use super::connection::{Comment, Phase};
+use super::request::{EventsId, Exchange, Reader, Refusal, Route};
+use super::session::Ask;
+use super::timers::Key;
+use crate::mailbox::Busy;
+use crate::message::{Far, Forward, Forwarded, Relay, Request, Then};
+use crate::probe::Bound;
+use crate::shard::ShardId;
+use crate::wheel::TimerId;
+
+/// How long what a full lane refused waits before it is tried again, in ms.
+const RETRY_MS: u64 = 1;
+
+/// Exchanges on connections of other shards, and what other shards must be told.
+#[derive(Debug, Default)]
+pub(super) struct Relays {
+    open: BTreeMap<Far, Exchanged>,
+    /// Those that have something to send.
+    due: Vec<Far>,
+    /// Connections that are gone, for the shards that answer them.
+    gone: VecDeque<(ShardId, Far)>,
+    retry: Option<TimerId>,
+}
+
+/// An exchange on a connection of another shard.
+#[derive(Debug, Default)]
+struct Exchanged {
+    outbound: Vec<u8>,
+    /// The answer is an event stream; whether it is chunked.
+    events: Option<bool>,
+    /// Nothing follows; whether the connection lives on.
+    finished: Option<bool>,
+    due: bool,
+    /// The event stream that is read there.
+    stream: Option<EventsId>,
+}
+
+impl Relays {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+impl Shard {
+    /// The shard on which a session lives.
+    pub(super) fn home_of(&self, session: SessionId) -> ShardId {
+        let shards = u16::try_from(self.addresses.len()).expect("ids of shards are u16");
+        ShardId(session.partition % shards)
+    }
+
+    /// Sends a request to the shard of its session.
+    pub(super) fn forward(
+        &mut self,
+        slot: u32,
+        exchange: Exchange,
+        (home, session, version): (ShardId, SessionId, Option<Version>),
+        ask: Ask<'_>,
+    ) {
+        let conn = self.id_of(slot);
+        let (what, bytes) = match ask {
+            Ask::Post(body) => (Forwarded::Post(body.to_vec()), body.len()),
+            Ask::Get(last) => (Forwarded::Get(last), 0),
+            Ask::Delete => (Forwarded::Delete, 0),
+        };
+        let Exchange { keep_alive, version_minor } = exchange;
+        let from = Far { shard: self.id, conn };
+        let forward = Forward { from, session, what, keep_alive, version_minor, version };
+        let sent = self.addresses[usize::from(home.0)].send_request(Request::Forward(forward));
+        if sent.is_err() {
+            self.refuse(Bound::Mailbox);
+            let refusal = Refusal::busy("the shard of the session is busy");
+            let route = Route::Http(Reader::Here(conn), exchange);
+            return self.refuse_message(route, None, &refusal);
+        }
+        self.probe.forwarded += 1;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let connection = &mut self.conns[slot as usize];
+        connection.phase = Phase::Relayed { home, comment: None, bytes };
+        self.touch(slot);
+    }
+
+    /// Handles a request that another shard forwarded.
+    pub(super) fn on_forward(&mut self, forward: Forward) {
+        let Forward { from, session, what, keep_alive, version_minor, version } = forward;
+        self.relays.open.insert(from, Exchanged::default());
+        let exchange = Exchange { keep_alive, version_minor };
+        let ask = match &what {
+            Forwarded::Post(body) => Ask::Post(body),
+            Forwarded::Get(last) => Ask::Get(*last),
+            Forwarded::Delete => Ask::Delete,
+        };
+        self.on_session(Reader::There(from), exchange, session, version, ask);
+    }
+
+    /// A connection of another shard is gone.
+    pub(super) fn on_gone(&mut self, far: Far) {
+        let Some(exchanged) = self.relays.open.remove(&far) else { return };
+        if let Some(stream) = exchanged.stream {
+            self.drop_reader(stream);
+        }
+    }
+
+    pub(super) fn is_far(&self, far: Far) -> bool {
+        self.relays.open.contains_key(&far)
+    }
+
+    pub(super) fn take_far(&mut self, far: Far) -> Vec<u8> {
+        self.relays.open.get_mut(&far).map(|e| std::mem::take(&mut e.outbound)).unwrap_or_default()
+    }
+
+    pub(super) fn put_far(&mut self, far: Far, out: Vec<u8>) {
+        match self.relays.open.get_mut(&far) {
+            Some(exchanged) => {
+                exchanged.outbound = out;
+                self.due_far(far);
+            }
+            None => self.buffers.recycle_outbound(out),
+        }
+    }
+
+    pub(super) fn begin_far_events(&mut self, reader: Reader, exchange: Exchange) {
+        if let Reader::There(far) = reader
+            && let Some(exchanged) = self.relays.open.get_mut(&far)
+        {
+            exchanged.events = Some(exchange.chunked());
+        }
+    }
+
+    pub(super) fn finish_far(&mut self, far: Far, keep_alive: bool) {
+        if let Some(exchanged) = self.relays.open.get_mut(&far) {
+            exchanged.finished = Some(keep_alive);
+            exchanged.stream = None;
+            self.due_far(far);
+        }
+    }
+
+    /// Notes which event stream a connection of another shard reads.
+    pub(super) fn note_far_stream(&mut self, far: Far, stream: Option<EventsId>) {
+        if let Some(exchanged) = self.relays.open.get_mut(&far) {
+            exchanged.stream = stream;
+        }
+    }
+
+    fn due_far(&mut self, far: Far) {
+        if let Some(exchanged) = self.relays.open.get_mut(&far)
+            && !std::mem::replace(&mut exchanged.due, true)
+        {
+            self.relays.due.push(far);
+        }
+    }
+
+    /// Sends what was written for connections of other shards, and tells them which are gone here.
+    pub(super) fn flush_relays(&mut self) {
+        if self.relays.due.is_empty() && self.relays.gone.is_empty() {
+            return;
+        }
+        let mut waits = false;
+        while let Some((home, far)) = self.relays.gone.pop_front() {
+            let told = self.addresses[usize::from(home.0)].send_request(Request::Gone(far));
+            if told.is_err() {
+                self.relays.gone.push_front((home, far));
+                waits = true;
+                break;
+            }
+        }
+        let mut due = std::mem::take(&mut self.relays.due);
+        due.retain(|&far| !self.flush_relay(far));
+        waits |= !due.is_empty();
+        self.relays.due = due;
+        if waits && self.relays.retry.is_none() {
+            self.relays.retry =
+                Some(self.wheel.arm(self.now_ms + RETRY_MS, Key::RelayRetry.pack()));
+        }
+    }
+
+    /// The time to try again has come.
+    pub(super) fn on_relay_retry(&mut self) {
+        self.relays.retry = None;
+    }
+
+    /// Sends what was written for a connection. False: it has to wait.
+    fn flush_relay(&mut self, far: Far) -> bool {
+        let send_bytes_max = self.limits.send_bytes_max;
+        let Some(exchanged) = self.relays.open.get_mut(&far) else { return true };
+        let over = exchanged.outbound.len() > send_bytes_max;
+        let then = match (over, exchanged.finished, exchanged.events) {
+            (true, ..) => Then::Cut,
+            (_, Some(keep_alive), _) => Then::Finish { keep_alive },
+            (_, None, Some(chunked)) => Then::Events { chunked },
+            (_, None, None) => Then::Events { chunked: true },
+        };
+        let bytes = if over { Vec::new() } else { std::mem::take(&mut exchanged.outbound) };
+        let relay = Relay { conn: far.conn, bytes, then };
+        if let Err(Busy(relay)) = self.addresses[usize::from(far.shard.0)].send_relay(relay) {
+            if let Some(exchanged) = self.relays.open.get_mut(&far) {
+                if !over {
+                    exchanged.outbound = relay.bytes;
+                }
+            }
+            return false;
+        }
+        exchanged_sent(&mut self.relays, far);
+        if over {
+            self.refuse(Bound::SendBound);
+        }
+        match then {
+            Then::Events { .. } => {}
+            // A stream that was cut goes on without a reader.
+            Then::Finish { .. } | Then::Cut => self.on_gone(far),
+        }
+        true
+    }
+
+    /// Passes on what the shard of a session answered.
+    pub(super) fn on_relay(&mut self, relay: Relay) {
+        let Relay { conn, bytes, then } = relay;
+        let slot = conn.slot;
+        let now_ms = self.now_ms;
+        let keep_alive_ms = self.limits.keep_alive_ms;
+        let Some(connection) = self.connection(conn) else { return };
+        let Phase::Relayed { home, .. } = connection.phase else { return };
+        if connection.outbound.is_empty() && connection.outbound.capacity() == 0 {
+            connection.outbound = bytes;
+        } else {
+            connection.outbound.extend_from_slice(&bytes);
+        }
+        connection.since_ms = now_ms;
+        match then {
+            Then::Events { chunked } => {
+                let comment = Some(if chunked { Comment::Chunked } else { Comment::Raw });
+                connection.phase = Phase::Relayed { home, comment, bytes: 0 };
+                self.arm_timer(slot, now_ms + keep_alive_ms);
+            }
+            Then::Finish { keep_alive } => {
+                let exchange = Exchange { keep_alive, version_minor: 1 };
+                self.finish_exchange(Reader::Here(conn), exchange);
+                self.resume(slot);
+            }
+            Then::Cut => self.abort_relayed(slot),
+        }
+        self.touch(slot);
+    }
+
+    fn abort_relayed(&mut self, slot: u32) {
+        self.conns[slot as usize].phase = Phase::Idle;
+        self.abort(slot);
+    }
+
+    /// A connection whose request was forwarded is gone: the shard that answers it is told.
+    pub(super) fn tell_gone(&mut self, slot: u32, home: ShardId) {
+        let far = Far { shard: self.id, conn: self.id_of(slot) };
+        self.relays.gone.push_back((home, far));
+    }
+
+    /// When an idle relayed stream gets a comment, in ms of the shard's clock.
+    pub(super) fn relayed_deadline_ms(&self, slot: u32, comment: Option<Comment>) -> u64 {
+        let since_ms = self.conns[slot as usize].since_ms;
+        let period_ms = self.limits.keep_alive_ms;
+        // Streams that were opened together do not stay in step.
+        let jitter_ms = u64::from(slot.wrapping_mul(0x9e37_79b9)) % (period_ms / 5 + 1);
+        comment.map_or(u64::MAX, |_| since_ms.saturating_add(period_ms - jitter_ms))
+    }
+
+    pub(super) fn on_relayed_deadline(&mut self, slot: u32, comment: Option<Comment>) {
+        let now_ms = self.now_ms;
+        let connection = &mut self.conns[slot as usize];
+        connection.since_ms = now_ms;
+        connection.flags.comment = comment;
+        self.touch(slot);
+    }
+}
+
+fn exchanged_sent(relays: &mut Relays, far: Far) {
+    if let Some(exchanged) = relays.open.get_mut(&far) {
+        exchanged.due = false;
+    }
+}
