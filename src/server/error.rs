@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::{self, Display};
 
 use ringmesh_proto::jsonrpc;
-use ringmesh_proto::mcp::Capability;
+use ringmesh_proto::mcp::{Capability, RESOURCE_NOT_FOUND};
 use ringmesh_runtime::call::{Answer, Call, StateError};
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ pub struct Error(Box<Kind>);
 enum Kind {
     Capability(Capability),
     Protocol { code: i64, message: String, data: Option<Value> },
+    NoResource { uri: String },
     Input(InputRequired),
 }
 
@@ -36,10 +37,9 @@ impl Error {
         Self::protocol(jsonrpc::INVALID_PARAMS, message, None)
     }
 
-    /// There is no such resource (-32602 with `data.uri`).
+    /// There is no such resource: -32602 with `data.uri`, or -32002 for clients of legacy versions.
     pub fn resource_not_found(uri: &str) -> Self {
-        let data = json!({"uri": uri});
-        Self::protocol(jsonrpc::INVALID_PARAMS, "resource not found", Some(data))
+        Self(Box::new(Kind::NoResource { uri: uri.to_owned() }))
     }
 
     /// The server failed (-32603).
@@ -59,6 +59,12 @@ impl Error {
             Kind::Protocol { code, message, data } => {
                 let data = data.map(|data| data.to_string());
                 answer.fail(code, &message, data.as_deref());
+            }
+            Kind::NoResource { uri } => {
+                let legacy = call.era.is_legacy();
+                let code = if legacy { RESOURCE_NOT_FOUND } else { jsonrpc::INVALID_PARAMS };
+                let data = json!({"uri": uri}).to_string();
+                answer.fail(code, "resource not found", Some(&data));
             }
             Kind::Input(input) => input.write(call, answer),
         }
@@ -93,6 +99,7 @@ impl Display for Error {
                 write!(f, "the client did not declare {}", capability.required_json())
             }
             Kind::Protocol { message, .. } => f.write_str(message),
+            Kind::NoResource { uri } => write!(f, "there is no resource {uri}"),
             Kind::Input(_) => f.write_str("the client's input is required"),
         }
     }

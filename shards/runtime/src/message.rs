@@ -25,7 +25,7 @@ pub enum Request {
     /// its receiver, and allocates nothing for the answer.
     Probe(Box<Probe>, Sender<Box<Probe>>),
     /// Handle a request of a session that lives on this shard and came in on another one.
-    Forward(Forward),
+    Forward(Box<Forward>),
     /// The connection of a forwarded request is gone.
     Gone(Far),
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ringmesh_proto::jsonrpc::{self, INTERNAL_ERROR, Id, Incoming};
 use ringmesh_proto::mcp::Params;
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 use super::Shard;
 use super::connection::Phase;
@@ -56,10 +57,10 @@ pub(super) struct Waiter {
     /// Place of the session that asked, where one did.
     pub(super) session: Option<u32>,
     /// JSON text of the request's id.
-    pub(super) id: Box<str>,
+    pub(super) id: SmolStr,
     pub(super) method: Method,
     pub(super) what: &'static str,
-    pub(super) name: Box<str>,
+    pub(super) name: SmolStr,
     /// Whether the answer of a modern exchange became an event stream already.
     streaming: bool,
     arrived_ns: u64,
@@ -326,7 +327,7 @@ impl Shard {
     pub(super) fn find_call(&self, calls: &[CallId], id: &str) -> Option<CallId> {
         calls.iter().copied().find(|call| {
             let waiter = self.calls.at(call.slot).and_then(|(_, call)| call.waiter.as_ref());
-            waiter.is_some_and(|waiter| &*waiter.id == id)
+            waiter.is_some_and(|waiter| waiter.id == id)
         })
     }
 

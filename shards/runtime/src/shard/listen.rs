@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ringmesh_proto::jsonrpc::{self, Id};
 use ringmesh_proto::mcp;
+use smol_str::SmolStr;
 
 use super::connection::{Comment, Phase};
 use super::methods::unknown_method;
@@ -29,7 +30,7 @@ pub(super) struct Stream {
     /// How its events are framed; none on a byte stream.
     exchange: Option<Exchange>,
     /// JSON text of the id of its request, which names the subscription.
-    id: Box<str>,
+    id: SmolStr,
     tools: bool,
     prompts: bool,
     resources: bool,
@@ -215,7 +216,7 @@ impl Shard {
 
     /// Whether a subscription was asked for with this id.
     pub(super) fn is_stream_of(&self, place: u32, id: &str) -> bool {
-        self.streams.at(place).is_some_and(|(_, stream)| &*stream.id == id)
+        self.streams.at(place).is_some_and(|(_, stream)| stream.id == id)
     }
 
     /// Tells those who asked for it that a resource changed.
@@ -323,11 +324,8 @@ impl Shard {
         let Some(stream) = self.streams.get_mut(place, generation) else { return };
         stream.keep_alive_ms = keep_alive_ms;
         let route = stream.route();
-        let id = std::mem::take(&mut stream.id);
+        let id = stream.id.clone();
         self.emit(route, |_, out| write_change(out, Some(&id), change));
-        if let Some(stream) = self.streams.at_mut(place) {
-            stream.id = id;
-        }
         self.probe.events_delivered += 1;
     }
 

@@ -77,7 +77,8 @@ impl Shard {
         let Exchange { keep_alive, version_minor } = exchange;
         let from = Far { shard: self.id, conn };
         let forward = Forward { from, session, what, keep_alive, version_minor, version };
-        let sent = self.addresses[usize::from(home.0)].send_request(Request::Forward(forward));
+        let sent =
+            self.addresses[usize::from(home.0)].send_request(Request::Forward(Box::new(forward)));
         if sent.is_err() {
             self.refuse(Bound::Mailbox);
             let refusal = Refusal::busy("the shard of the session is busy");
@@ -92,8 +93,8 @@ impl Shard {
     }
 
     /// Handles a request that another shard forwarded.
-    pub(super) fn on_forward(&mut self, forward: Forward) {
-        let Forward { from, session, what, keep_alive, version_minor, version } = forward;
+    pub(super) fn on_forward(&mut self, forward: Box<Forward>) {
+        let Forward { from, session, what, keep_alive, version_minor, version } = *forward;
         self.relays.open.insert(from, Exchanged::default());
         let exchange = Exchange { keep_alive, version_minor };
         let ask = match &what {
