@@ -30,7 +30,7 @@ pub(crate) fn open(plan: &mut Plan) -> Result<Sockets, StartError> {
     http.resize_with(shards, Vec::new);
     for address in &mut plan.http {
         let listeners = bind(*address, shards, BACKLOG).map_err(|error| refused("http", &error))?;
-        *address = listeners[0].address();
+        *address = listeners[0].address().expect("bound to an address");
         for listener in &listeners {
             let timeout = Duration::from_millis(plan.limits.send_timeout_ms);
             listener.set_user_timeout(timeout).map_err(|error| refused("http", &error))?;
@@ -47,7 +47,7 @@ pub(crate) fn open(plan: &mut Plan) -> Result<Sockets, StartError> {
 fn bind_admin(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).map_err(|error| {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        BindError { address, errno }
+        BindError::Address { address, errno }
     })
 }
 

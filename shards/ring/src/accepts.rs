@@ -67,7 +67,9 @@ impl AcceptQueue {
         place.armed = false;
         let len = *place.len.get_mut();
         // SAFETY: the accept is finished, so the storage is no longer the kernel's. It is plain
-        // data, initialised by the kernel as an address of `len` bytes.
+        // data, initialised by the kernel as an address of `len` bytes: of a Unix client without a
+        // name that is the family alone. Where no address was written, it is an earlier client's of
+        // the same listener, or zeroed, and the accept failed.
         let address = unsafe { SockAddr::new(place.address.get().read(), len) };
         address.as_socket().map_or(Peer::Local, |address| Peer::Ip(canonical(address)))
     }

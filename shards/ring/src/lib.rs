@@ -5,8 +5,8 @@
 //! neither `Send` nor `Sync`. It owns one io_uring, the table of direct descriptors, the ring of
 //! receive buffers, the address slots of its accepts, the bytes of sends in flight and the shard's
 //! listeners. It implements [`Io`](ringmesh_runtime::io::Io), whose contract is its specification.
-//! A [`Doorbell`] may be cloned into every thread of the process. [`probe`], [`bind`] and the cpu
-//! functions are for the start of the process.
+//! A [`Doorbell`] may be cloned into every thread of the process. [`probe`], [`bind`],
+//! [`bind_unix`] and the cpu functions are for the start of the process.
 //!
 //! # Invariants
 //! - Memory that the kernel may write or read (address slots, receive buffers, bytes to send) stays
@@ -36,6 +36,7 @@
 //! [`probe`], unused. Outgoing connections. Messages between rings: doorbells ring instead.
 
 mod accepts;
+mod bind_error;
 mod buffers;
 mod clock;
 mod config;
@@ -50,14 +51,17 @@ mod receives;
 mod refusal;
 mod ring;
 mod sends;
+mod unix;
 mod user_data;
 
+pub use bind_error::{BindError, Obstacle};
 pub use clock::Clock;
 pub use config::{ConfigError, RingConfig, SetupError};
 pub use cpu::{allowed_cpus, pin_to_cpu};
 pub use doorbell::Doorbell;
 pub use drive::{drive, run};
-pub use listener::{BindError, Listener, bind};
+pub use listener::{Listener, bind};
 pub use probe::{Feature, Features, probe};
 pub use refusal::Refusal;
 pub use ring::{Counters, Ring};
+pub use unix::{SocketFile, bind_unix};

@@ -1,32 +1,41 @@
-//! Listening sockets: one for each shard and address, sharing their port by SO_REUSEPORT.
+//! Listening sockets: one for each shard and address, sharing their port by SO_REUSEPORT. Those of
+//! paths are in `unix`.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::bind_error::BindError;
+
 /// A listening socket that a ring will accept from.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    address: SocketAddr,
+    /// None of a Unix socket.
+    address: Option<SocketAddr>,
 }
 
 impl Listener {
+    pub(crate) fn unix(socket: Socket) -> Self {
+        Self { socket, address: None }
+    }
+
     /// Gives up a peer that leaves what was sent unacknowledged for this long (TCP_USER_TIMEOUT,
     /// tcp(7)), on connections accepted from now on. Without it a peer that vanished is noticed
-    /// after a quarter of an hour, since a few comments always fit into the socket's buffer.
+    /// after a quarter of an hour, since a few comments always fit into the socket's buffer. The
+    /// peer of a Unix socket cannot vanish: there this does nothing.
     ///
     /// # Errors
     /// What setsockopt(2) reports.
     pub fn set_user_timeout(&self, timeout: std::time::Duration) -> Result<(), BindError> {
-        let refuse = |errno| BindError { address: self.address, errno };
+        let Some(address) = self.address else { return Ok(()) };
+        let refuse = |errno| BindError::Address { address, errno };
         self.socket.set_tcp_user_timeout(Some(timeout)).map_err(errno_of).map_err(refuse)
     }
 
-    /// The address it listens on, with the port that was picked for port 0.
-    pub fn address(&self) -> SocketAddr {
+    /// The address it listens on, with the port that was picked for port 0; none of a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -34,50 +43,6 @@ impl Listener {
         &self.socket
     }
 }
-
-/// Why an address cannot be listened on, with the mend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BindError {
-    /// The address asked for.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub errno: Errno,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (address, port) = (self.address, self.address.port());
-        match self.errno {
-            Errno::EADDRINUSE => write!(
-                f,
-                "{address} is in use by another socket: choose another port, or stop its owner \
-                 (find it with: ss -ltnp 'sport = :{port}')"
-            ),
-            Errno::EADDRNOTAVAIL => write!(
-                f,
-                "{address} is no address of this machine: choose one that `ip address` lists, or \
-                 0.0.0.0 or [::] for all"
-            ),
-            Errno::EACCES | Errno::EPERM => write!(
-                f,
-                "{address} may not be bound by this user: choose a port from 1024 up, or grant it \
-                 with: setcap cap_net_bind_service=+ep PROGRAM"
-            ),
-            Errno::EMFILE | Errno::ENFILE => write!(
-                f,
-                "no descriptor is left to listen on {address}: raise the limit with: ulimit -n"
-            ),
-            Errno::EAFNOSUPPORT => write!(
-                f,
-                "{address} is of a family that this kernel does not speak: choose an address of \
-                 the other one"
-            ),
-            errno => write!(f, "cannot listen on {address}: {errno}"),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}
 
 /// Listens on `address` with `count` sockets (at least one), between which the kernel spreads
 /// connections. Port 0 picks one port for all. `backlog` is cut to `net.core.somaxconn` by the
@@ -91,26 +56,25 @@ impl std::error::Error for BindError {}
 /// # Errors
 /// What socket(2), setsockopt(2), bind(2) and listen(2) report.
 pub fn bind(address: SocketAddr, count: usize, backlog: u32) -> Result<Vec<Listener>, BindError> {
-    let refuse = |errno| BindError { address, errno };
+    let refuse = |errno| BindError::Address { address, errno };
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-    let first = listen_exclusively(address, backlog).map_err(refuse)?;
-    let shared = first.address;
+    let (first, shared) = listen_exclusively(address, backlog).map_err(refuse)?;
     let mut listeners = vec![first];
     if count > 1 {
         listeners[0].socket.set_reuse_port(true).map_err(errno_of).map_err(refuse)?;
     }
     while listeners.len() < count {
-        listeners.push(listen_shared(shared, backlog).map_err(refuse)?);
+        listeners.push(listen_shared(shared, backlog).map_err(refuse)?.0);
     }
     Ok(listeners)
 }
 
-fn listen_exclusively(address: SocketAddr, backlog: i32) -> Result<Listener, Errno> {
+fn listen_exclusively(address: SocketAddr, backlog: i32) -> Result<(Listener, SocketAddr), Errno> {
     let socket = socket_for(address)?;
     listen(socket, address, backlog)
 }
 
-fn listen_shared(address: SocketAddr, backlog: i32) -> Result<Listener, Errno> {
+fn listen_shared(address: SocketAddr, backlog: i32) -> Result<(Listener, SocketAddr), Errno> {
     let socket = socket_for(address)?;
     socket.set_reuse_port(true).map_err(errno_of)?;
     listen(socket, address, backlog)
@@ -126,16 +90,20 @@ fn socket_for(address: SocketAddr) -> Result<Socket, Errno> {
     Ok(socket)
 }
 
-fn listen(socket: Socket, address: SocketAddr, backlog: i32) -> Result<Listener, Errno> {
+fn listen(
+    socket: Socket,
+    address: SocketAddr,
+    backlog: i32,
+) -> Result<(Listener, SocketAddr), Errno> {
     socket.bind(&address.into()).map_err(errno_of)?;
     socket.listen(backlog).map_err(errno_of)?;
     let local = socket.local_addr().map_err(errno_of)?;
     let address = local.as_socket().ok_or(Errno::EAFNOSUPPORT)?;
-    Ok(Listener { socket, address })
+    Ok((Listener { socket, address: Some(address) }, address))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn errno_of(error: std::io::Error) -> Errno {
+pub(crate) fn errno_of(error: std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -147,12 +115,23 @@ mod tests {
 
     const ANY_PORT: &str = "127.0.0.1:0";
 
+    fn address_of(listener: &Listener) -> SocketAddr {
+        listener.address().expect("of TCP")
+    }
+
+    fn errno_of(error: &BindError) -> Errno {
+        match error {
+            BindError::Address { errno, .. } => *errno,
+            BindError::Path { .. } => panic!("it is an address"),
+        }
+    }
+
     #[test]
     fn accepted_connections_inherit_the_user_timeout() {
         let listener = bind(ANY_PORT.parse().unwrap(), 1, 16).expect("a free port").remove(0);
         let timeout = std::time::Duration::from_secs(7);
         listener.set_user_timeout(timeout).expect("a listener takes it");
-        let _client = TcpStream::connect(listener.address()).expect("it listens");
+        let _client = TcpStream::connect(address_of(&listener)).expect("it listens");
         let (accepted, _) = listener.socket.accept().expect("a connection waits");
         assert_eq!(accepted.tcp_user_timeout().expect("readable"), Some(timeout));
     }
@@ -162,7 +141,7 @@ mod tests {
         for address in [ANY_PORT, "[::1]:0"] {
             let listeners = bind(address.parse().unwrap(), 4, 1024).expect("a free port");
             assert_eq!(listeners.len(), 4);
-            assert_ne!(listeners[0].address().port(), 0);
+            assert_ne!(address_of(&listeners[0]).port(), 0);
             assert!(listeners.iter().all(|listener| listener.address() == listeners[0].address()));
         }
     }
@@ -170,7 +149,7 @@ mod tests {
     #[test]
     fn the_kernel_spreads_connections_over_all_listeners() {
         let listeners = bind(ANY_PORT.parse().unwrap(), 3, 1024).expect("a free port");
-        let address = listeners[0].address();
+        let address = address_of(&listeners[0]);
         let clients: Vec<TcpStream> =
             (0..120).map(|_| TcpStream::connect(address).expect("a listener")).collect();
         for listener in &listeners {
@@ -187,9 +166,9 @@ mod tests {
             for socket in &owner {
                 socket.socket.set_reuse_port(true).unwrap();
             }
-            let address = owner[0].address();
+            let address = address_of(&owner[0]);
             let refused = bind(address, 2, 16).expect_err("the port is taken");
-            assert_eq!(refused.errno, Errno::EADDRINUSE);
+            assert_eq!(errno_of(&refused), Errno::EADDRINUSE);
             let text = refused.to_string();
             assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
             assert!(!text.contains('\n'));
@@ -201,7 +180,7 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_no_delay() {
         let listeners = bind(ANY_PORT.parse().unwrap(), 1, 16).expect("a free port");
-        let _client = TcpStream::connect(listeners[0].address()).expect("a listener");
+        let _client = TcpStream::connect(address_of(&listeners[0])).expect("a listener");
         let (accepted, _) = listeners[0].socket.accept().expect("a connection");
         assert!(accepted.tcp_nodelay().expect("the option"));
     }
@@ -209,7 +188,7 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_named() {
         let refused = bind("192.0.2.1:0".parse().unwrap(), 1, 16).expect_err("not ours");
-        assert_eq!(refused.errno, Errno::EADDRNOTAVAIL);
+        assert_eq!(errno_of(&refused), Errno::EADDRNOTAVAIL);
         assert!(refused.to_string().contains("192.0.2.1:0 is no address of this machine"));
     }
 }

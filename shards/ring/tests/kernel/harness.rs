@@ -1,14 +1,16 @@
 //! A ring with a listener, and a patient look for the completion that a test awaits.
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use ringmesh_ring::{Ring, RingConfig, bind};
+use ringmesh_ring::{Listener, Ring, RingConfig, bind};
 use ringmesh_runtime::io::{Buffer, Completion, ConnId, Io, IoError, ListenerId, Peer, SendBuf};
 use ringmesh_runtime::limits::ACCEPTS_ARMED;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The address of a Unix socket.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 pub(crate) struct Harness {
     pub(crate) ring: Ring,
@@ -23,10 +25,13 @@ impl Harness {
     }
 
     pub(crate) fn on(address: &str, config: &RingConfig) -> Self {
-        let mut ring = Ring::new(config).expect("tests need io_uring");
         let address = address.parse().expect("an address");
-        let listener = bind(address, 1, 4096).expect("a free port").remove(0);
-        let address = listener.address();
+        Self::of(bind(address, 1, 4096).expect("a free port").remove(0), config)
+    }
+
+    pub(crate) fn of(listener: Listener, config: &RingConfig) -> Self {
+        let mut ring = Ring::new(config).expect("tests need io_uring");
+        let address = listener.address().unwrap_or(NOWHERE);
         assert_eq!(ring.listen(listener), ListenerId(0));
         for ticket in 0..ACCEPTS_ARMED {
             ring.submit_accept(ListenerId(0), ticket);
@@ -51,12 +56,18 @@ impl Harness {
 
     /// The next accept's result; its ticket is armed again.
     pub(crate) fn accepted(&mut self) -> Result<(ConnId, SocketAddr), IoError> {
+        let (conn, peer) = self.accepted_any()?;
+        let Peer::Ip(peer) = peer else { panic!("a peer has an address") };
+        Ok((conn, peer))
+    }
+
+    /// The same of any peer.
+    pub(crate) fn accepted_any(&mut self) -> Result<(ConnId, Peer), IoError> {
         let accepted = self.find("accept", |c| matches!(c, Completion::Accepted { .. }));
         let Completion::Accepted { listener, ticket, result } = accepted else { unreachable!() };
         self.ring.submit_accept(listener, ticket);
         let (slot, peer) = result?;
         self.generation += 1;
-        let Peer::Ip(peer) = peer else { panic!("a peer has an address") };
         Ok((ConnId { slot, generation: self.generation }, peer))
     }
 

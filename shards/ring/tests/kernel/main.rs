@@ -1,4 +1,4 @@
-//! Rings on the real kernel, over loopback and ports that the kernel picks.
+//! Rings on the real kernel, over loopback, ports that the kernel picks, and Unix sockets.
 #![expect(clippy::disallowed_methods, reason = "clients of a ring are ordinary blocking threads")]
 
 mod connections;
@@ -6,4 +6,5 @@ mod ending;
 mod harness;
 mod limits;
 mod refusals;
+mod unix;
 mod waiting;
