@@ -33,7 +33,8 @@ Settings come from flags, then from the file of --config (or of the variable RIN
 whose keys are the flags without dashes, then from defaults. \
 TIME is 500ms, 10s, 2m; SIZE is 4096, 64KiB, 4MiB. SIGTERM and SIGINT stop the server gracefully, \
 a second one at once. Exit codes: 64 wrong command line, 69 something is not available (a port, \
-io_uring), 70 a bug, 78 wrong configuration or a limit that is too low.";
+io_uring), 70 a bug, 74 standard input or output failed, 76 the client of --stdio broke the \
+protocol, 78 wrong configuration or a limit that is too low.";
 
 /// An MCP server for very many connections: one io_uring shard per core.
 #[derive(Parser)]
@@ -68,6 +69,10 @@ struct Serve {
     /// Check all settings and limits, print the plan with the memory it needs, bind nothing
     #[arg(long)]
     check: bool,
+    /// Serve MCP to one client on standard input and output, as lines of JSON, and nowhere else;
+    /// exit when the input ends
+    #[arg(long)]
+    stdio: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -144,7 +149,8 @@ fn dispatch(
 
 fn run(serve: Serve, make: impl FnOnce(&Plan) -> Result<Server, CatalogError>) -> Result<(), End> {
     let file = read_file(serve.config.as_deref())?;
-    let plan = resolve(&Source { flags: serve.settings, file }, &Machine::read())?;
+    let source = Source { flags: serve.settings, file, stdio: serve.stdio };
+    let plan = resolve(&source, &Machine::read())?;
     let server = make(&plan).map_err(|error| {
         StartError::software(format!("what the server offers is wrong: {error}"))
     })?;
@@ -288,6 +294,10 @@ mod tests {
                  127.0.0.1:8080 or [::1]:8080",
             ),
             ("--shards 0", "--shards 0: use 1 to 1024"),
+            (
+                "--stdio --tcp 127.0.0.1:1",
+                "--stdio serves the client that started it and nobody else: leave --tcp out",
+            ),
         ] {
             let end = ends(line).expect_err(line);
             assert_eq!(end.line.as_deref(), Some(expected));

@@ -49,6 +49,7 @@ pub mod config;
 mod control;
 pub mod demo;
 mod server;
+mod stdio;
 pub mod tools;
 
 pub use boot::{StartError, run};

@@ -7,6 +7,10 @@ use crate::config::{ConfigError, one_line};
 const EX_UNAVAILABLE: u8 = 69;
 /// A bug, here or in a tool (sysexits.h, `EX_SOFTWARE`).
 const EX_SOFTWARE: u8 = 70;
+/// Standard input or output failed (sysexits.h, `EX_IOERR`).
+const EX_IOERR: u8 = 74;
+/// The client broke the protocol, so that it cannot go on (sysexits.h, `EX_PROTOCOL`).
+const EX_PROTOCOL: u8 = 76;
 /// A limit or a configuration that cannot work (sysexits.h, `EX_CONFIG`).
 const EX_CONFIG: u8 = 78;
 
@@ -27,11 +31,19 @@ impl StartError {
         Self { line: one_line(line.to_string()), code: EX_SOFTWARE }
     }
 
+    pub(crate) fn io(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_IOERR }
+    }
+
+    pub(crate) fn protocol(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_PROTOCOL }
+    }
+
     pub(crate) fn limit(line: impl std::fmt::Display) -> Self {
         Self { line: one_line(line.to_string()), code: EX_CONFIG }
     }
 
-    /// The exit code of a program that ends for this, of sysexits.h: 64, 69, 70 or 78.
+    /// The exit code of a program that ends for this, of sysexits.h: 64, 69, 70, 74, 76 or 78.
     pub fn exit_code(&self) -> u8 {
         self.code
     }

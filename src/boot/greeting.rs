@@ -22,11 +22,29 @@ pub(crate) fn lines(plan: &Plan, features: &Features, catalog: &Catalog) -> Stri
     lines
 }
 
+/// The same of a server on standard input and output, whose plan is short.
+pub(crate) fn stdio_lines(plan: &Plan) -> String {
+    let mut lines = format!(
+        "ringmesh {}\nstdio        one JSON-RPC message a line; the end of the input ends the server",
+        crate::cli::version(),
+    );
+    for warning in &plan.warnings {
+        write!(lines, "\nwarning      {warning}").ok();
+    }
+    lines
+}
+
 /// One line for each listener. A standard output that nobody reads must not end the server.
 pub(crate) fn announce(plan: &Plan) {
     let mut lines = String::new();
     for address in &plan.http {
         writeln!(lines, "listening http {address}").ok();
+    }
+    for address in &plan.tcp {
+        writeln!(lines, "listening tcp {address}").ok();
+    }
+    for path in &plan.unix {
+        writeln!(lines, "listening unix {}", path.display()).ok();
     }
     writeln!(lines, "listening admin {}", plan.admin).ok();
     let mut out = io::stdout().lock();

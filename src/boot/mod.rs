@@ -8,28 +8,28 @@
 //! Invariants: every failure of the start is one line and an exit code of sysexits.h. Once the
 //! server runs, this thread only waits; nothing that it writes can block a shard.
 //!
+//! With `--stdio` there are no sockets, no rings and no control plane: see `stdio`.
+//!
 //! Left out: what shards do to stop politely (the runtime's), and telling systemd.
 
 mod error;
 mod greeting;
 mod logs;
+mod outfit;
 mod panics;
 mod running;
 mod shards;
 mod signals;
 mod sockets;
 mod status;
+mod stdio;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringmesh_ring::Listener;
-use ringmesh_runtime::call::StateKey;
 use ringmesh_runtime::message::{Address, Inbox};
-use ringmesh_runtime::probe::Transport;
-use ringmesh_runtime::{ShardConfig, ShardId};
 
 pub use error::StartError;
 pub(crate) use greeting::reachable;
@@ -38,6 +38,7 @@ use crate::config::Plan;
 use crate::control::{self, ControlConfig, ControlError, ServerState, ShardWatch};
 use crate::server::Server;
 use crate::tools::{Pools, PoolsConfig};
+use outfit::Outfit;
 use running::Running;
 use shards::{Crew, Desk, ShardNews};
 use sockets::Sockets;
@@ -48,7 +49,9 @@ pub(crate) enum News {
     Signal(&'static str),
 }
 
-/// Serves until SIGTERM or SIGINT, then stops gracefully.
+/// Serves until SIGTERM or SIGINT, then stops gracefully. On standard input and output
+/// ([`Plan::stdio`]) it serves until the client closes its end, too; both are then the server's
+/// alone, and what the process prints goes to standard error.
 ///
 /// It is meant for the whole life of a process: it installs signal handlers, a panic hook that
 /// aborts for bugs outside tools, and, where none is set, a subscriber for `tracing`. A second
@@ -63,9 +66,14 @@ pub fn run(server: Server, plan: Plan) -> Result<(), StartError> {
     // Nobody listens where the start failed.
     signals::watch(move |name| signals.send(News::Signal(name)).unwrap_or_default())
         .map_err(|error| StartError::unavailable(format!("cannot handle signals: {error}")))?;
-    raise_file_limit();
+    if !plan.stdio {
+        raise_file_limit();
+    }
     let logs = logs::start(&plan.log);
     panics::install();
+    if plan.stdio {
+        return stdio::run(&server, &plan, sender, &news, &logs);
+    }
     let running = start(&server, plan, sender, &news, &logs)?;
     running.wait(&news)
 }
@@ -86,13 +94,13 @@ fn start(
     logs: &logs::Logs,
 ) -> Result<Running, StartError> {
     let features = ringmesh_ring::probe().map_err(StartError::unavailable)?;
-    let Sockets { http, admin } = sockets::open(&mut plan)?;
+    let Sockets { listeners, files, admin } = sockets::open(&mut plan)?;
     let plan = Arc::new(plan);
     let pools = pools(&plan)?;
     let desks = shards::desks(&plan)?;
     let addresses: Vec<Address> = desks.iter().map(|(desk, _)| desk.address.clone()).collect();
     let watches = desks.iter().map(|(desk, _)| watch(desk)).collect();
-    let crews = crews(server, &plan, &pools, desks, http)?;
+    let crews = crews(server, &plan, &pools, desks, listeners)?;
     let tell = move |shard| sender.send(News::Shard(shard)).unwrap_or_default();
     let gate = shards::start(crews, tell)?;
     let signalled = wait_until_up(plan.shards, news)?;
@@ -113,7 +121,7 @@ fn start(
     state.set_ready();
     logs.say(&greeting::lines(&plan, &features, &server.published().load()));
     greeting::announce(&plan);
-    Ok(Running { plan, pools, addresses, control, state, signalled })
+    Ok(Running { plan, pools, addresses, control, state, signalled, _files: files })
 }
 
 fn pools(plan: &Plan) -> Result<Arc<Pools>, StartError> {
@@ -156,49 +164,20 @@ fn crews(
     desks: Vec<(Desk, Inbox)>,
     listeners: Vec<Vec<Listener>>,
 ) -> Result<Vec<Crew>, StartError> {
-    let state_key = match &plan.state_secret {
-        Some(secret) => StateKey::from_secret(secret.as_bytes()),
-        None => StateKey::random().map_err(no_random_bytes)?,
-    };
-    let (state_key, allowed) = (Arc::new(state_key), Arc::new(plan.allowed.clone()));
-    let addresses: Arc<[Address]> = desks.iter().map(|(desk, _)| desk.address.clone()).collect();
+    let addresses = desks.iter().map(|(desk, _)| desk.address.clone()).collect();
+    let outfit = Outfit::new(server, plan, pools, addresses)?;
     let crew = |((desk, inbox), listeners): ((Desk, Inbox), Vec<Listener>)| {
+        let transports = sockets::transports(plan);
+        debug_assert_eq!(transports.len(), listeners.len());
         Ok(Crew {
             cpu: desk.cpu,
             doorbell: desk.doorbell,
             ring: plan.ring(),
-            shard: ShardConfig {
-                id: ShardId(desk.id),
-                limits: plan.limits.clone(),
-                allowed: allowed.clone(),
-                listeners: vec![Transport::Http; listeners.len()],
-                path: plan.path.clone(),
-                catalog: server.published(),
-                inbox,
-                addresses: addresses.clone(),
-                pool: pools.clone(),
-                state_key: state_key.clone(),
-                vital: desk.vital,
-                // Any number that differs: it spreads timers.
-                seed: RandomState::new().hash_one(desk.id),
-                session_seed: session_seed()?,
-            },
+            shard: outfit.shard(desk.id, inbox, desk.vital, transports)?,
             listeners,
         })
     };
     desks.into_iter().zip(listeners).map(crew).collect()
-}
-
-/// A secret of the system's own generator.
-fn session_seed() -> Result<[u8; 32], StartError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(no_random_bytes)?;
-    Ok(seed)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn no_random_bytes(error: getrandom::Error) -> StartError {
-    StartError::unavailable(format!("the system has no random bytes: {error}"))
 }
 
 /// Waits until every shard is set up, and tells the signal that came meanwhile.

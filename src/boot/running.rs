@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ringmesh_ring::SocketFile;
 use ringmesh_runtime::message::{Address, Request};
 
 use super::News;
@@ -23,6 +24,26 @@ const LEFTOVERS_PART: u32 = 5;
 /// Between two looks at what cannot tell by message.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How the time that a server gets to stop is shared.
+pub(crate) struct Grace {
+    /// For the shards.
+    pub(crate) shards: Duration,
+    /// For what outlives them.
+    pub(crate) leftovers: Duration,
+    /// When whoever is not gone is left behind.
+    pub(crate) deadline: Instant,
+}
+
+impl Grace {
+    /// It begins now.
+    pub(crate) fn begin(plan: &Plan) -> Self {
+        let grace = Duration::from_millis(plan.grace_ms);
+        let leftovers = (grace / LEFTOVERS_PART).min(LEFTOVERS_MAX);
+        let deadline = Instant::now() + grace + AFTER_GRACE;
+        Self { shards: grace - leftovers, leftovers, deadline }
+    }
+}
+
 /// A server that runs.
 pub(crate) struct Running {
     pub(crate) plan: Arc<Plan>,
@@ -32,6 +53,8 @@ pub(crate) struct Running {
     pub(crate) state: Arc<ServerState>,
     /// A signal that came before the server ran.
     pub(crate) signalled: Option<&'static str>,
+    /// The files of Unix sockets go when all is over.
+    pub(crate) _files: Vec<SocketFile>,
 }
 
 impl Running {
@@ -46,11 +69,9 @@ impl Running {
         };
         tracing::info!(signal, grace_ms = self.plan.grace_ms, "stopping");
         self.state.set_draining();
-        let grace = Duration::from_millis(self.plan.grace_ms);
-        let leftovers = (grace / LEFTOVERS_PART).min(LEFTOVERS_MAX);
-        let deadline = Instant::now() + grace + AFTER_GRACE;
+        let Grace { shards, leftovers, deadline } = Grace::begin(&self.plan);
         for address in &self.addresses {
-            drain(address, grace - leftovers, deadline);
+            drain(address, shards, deadline);
         }
         self.wait_for_shards(news, deadline)?;
         // Both end at the same time.
@@ -69,17 +90,22 @@ impl Running {
                 Ok(News::Shard(ShardNews::Done(id))) => left.retain(|&shard| shard != id),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let names: Vec<String> = left.iter().map(|id| format!("shard-{id}")).collect();
-                    return Err(StartError::software(format!(
-                        "{} did not stop within the grace period and a second: ended by force; \
-                         look for an inline tool that blocks",
-                        names.join(", "),
-                    )));
+                    return Err(stuck(&left));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Shards that outlast their time.
+pub(crate) fn stuck(shards: &[u16]) -> StartError {
+    let names: Vec<String> = shards.iter().map(|id| format!("shard-{id}")).collect();
+    StartError::software(format!(
+        "{} did not stop within the grace period and a second: ended by force; look for an inline \
+         tool that blocks",
+        names.join(", "),
+    ))
 }
 
 /// A shard ends when it is told to, or else for a bug.
@@ -99,7 +125,7 @@ fn wait_for_signal(news: &Receiver<News>) -> Result<&'static str, StartError> {
 }
 
 /// Puts the request into a lane that may be full of others for a moment.
-fn drain(address: &Address, grace: Duration, deadline: Instant) {
+pub(crate) fn drain(address: &Address, grace: Duration, deadline: Instant) {
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     while address.send_request(Request::Drain { grace_ms }).is_err() && Instant::now() < deadline {
         thread::sleep(PAUSE);

@@ -45,13 +45,7 @@ pub(crate) struct Desk {
 /// # Errors
 /// Where no descriptor is left for a doorbell.
 pub(crate) fn desks(plan: &Plan) -> Result<Vec<(Desk, Inbox)>, StartError> {
-    let capacities = Capacities {
-        requests: REQUESTS_MAX,
-        replies: plan.limits.calls_max as usize,
-        notes: NOTES_MAX,
-        events: EVENTS_MAX,
-        relays: RELAYS_MAX,
-    };
+    let capacities = capacities(plan);
     let desk = |id: u16| {
         let doorbell = Doorbell::new().map_err(|errno| {
             StartError::limit(format!(
@@ -67,6 +61,17 @@ pub(crate) fn desks(plan: &Plan) -> Result<Vec<(Desk, Inbox)>, StartError> {
         Ok((Desk { id, cpu, doorbell, address, vital: Arc::default() }, inbox))
     };
     (0..plan.shards).map(desk).collect()
+}
+
+/// The bounds of a shard's mailbox.
+pub(crate) fn capacities(plan: &Plan) -> Capacities {
+    Capacities {
+        requests: REQUESTS_MAX,
+        replies: plan.limits.calls_max as usize,
+        notes: NOTES_MAX,
+        events: EVENTS_MAX,
+        relays: RELAYS_MAX,
+    }
 }
 
 /// What one thread is given.

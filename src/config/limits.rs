@@ -22,15 +22,25 @@ const BUDGET_MIN: u64 = 256 << 10;
 const BUDGET_PART: u64 = 4;
 /// Idle connections may take this part of the memory by default.
 const CONNECTIONS_PART: u64 = 2;
+/// One client address may hold this part of the sessions.
+const SESSIONS_PER_ADDRESS_PART: u64 = 4;
+const SESSION_EVENTS_MAX: u64 = 1 << 20;
+/// Streams of the one client of standard input: they share its connection.
+const STDIO_STREAMS: u64 = 1_024;
+/// A year.
+const STDIO_IDLE_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 /// Any bound of bytes: less would refuse plain requests.
 const BOUND_BYTES_MIN: u64 = 1024;
 
 impl Resolver<'_> {
     pub(super) fn limits(&mut self, shards: u64) -> Result<Limits, ConfigError> {
-        let connections = self.connections(shards)?;
-        let u32_max = u64::from(u32::MAX);
+        // A table of direct descriptors is io_uring's alone.
+        let (connections, streams) = match self.source.stdio {
+            true => (1, STDIO_STREAMS),
+            false => self.connections(shards).map(|fit| (fit, u64::from(fit)))?,
+        };
         let streams =
-            self.number("streams-max", |s| &s.streams_max, 0, u32_max, u64::from(connections))?;
+            self.number("streams-max", |s| &s.streams_max, 0, u32::MAX.into(), streams)?;
         let base = Limits::default();
         let calls = u64::from(base.calls_max);
         let calls = self.number("calls-max", |s| &s.calls_max, 1, CALLS_MAX, calls)?;
@@ -39,9 +49,12 @@ impl Resolver<'_> {
         let body = self.within_budget("body-max", |s| &s.body_max, body, budget)?;
         let send = (base.send_bytes_max, budget);
         let send = self.within_budget("send-max", |s| &s.send_max, send, budget)?;
-        let (head, idle) = (base.head_timeout_ms, base.idle_timeout_ms);
+        // A client that said nothing for long has not gone: it would close standard input.
+        let idle = if self.source.stdio { STDIO_IDLE_MS } else { base.idle_timeout_ms };
+        let head = base.head_timeout_ms;
         let (receive, reply) = (base.body_timeout_ms, base.send_timeout_ms);
         let (tool, alive) = (base.tool_timeout_ms, base.keep_alive_ms);
+        let base = self.sessions(base, connections, budget)?;
         Ok(Limits {
             connections_max: connections,
             streams_max: to_u32(streams),
@@ -55,6 +68,43 @@ impl Resolver<'_> {
             send_timeout_ms: self.span("send-timeout", |s| &s.send_timeout, 1, reply)?,
             tool_timeout_ms: self.span("tool-timeout", |s| &s.tool_timeout, 1, tool)?,
             keep_alive_ms: self.span("keep-alive", |s| &s.keep_alive, 1_000, alive)?,
+            ..base
+        })
+    }
+
+    /// Sessions, and what they keep.
+    fn sessions(&self, base: Limits, connections: u32, budget: u64) -> Result<Limits, ConfigError> {
+        let most = u64::from(u32::MAX);
+        let sessions =
+            self.number("sessions-max", |s| &s.sessions_max, 0, most, connections.into())?;
+        let part = (sessions / SESSIONS_PER_ADDRESS_PART).max(1);
+        let key = "sessions-per-address-max";
+        let per_address = self.number(key, |s| &s.sessions_per_address_max, 1, most, part)?;
+        let events = u64::from(base.session_events_max);
+        let (key, most) = ("session-events-max", SESSION_EVENTS_MAX);
+        let events = self.number(key, |s| &s.session_events_max, 0, most, events)?;
+        let bytes = (base.session_event_bytes_max as u64).min(budget);
+        let key = "session-event-bytes";
+        let bytes = self.size(key, |s| &s.session_event_bytes, 0, budget, bytes)?;
+        let (timeout, input) = (base.session_timeout_ms, base.input_timeout_ms);
+        let age = base.session_event_age_ms;
+        Ok(Limits {
+            sessions_max: to_u32(sessions),
+            sessions_per_address_max: to_u32(per_address),
+            bounds_loopback_sessions: self
+                .source
+                .chosen("sessions-per-address-max", |s| &s.sessions_per_address_max)
+                .is_some(),
+            session_timeout_ms: self.span("session-timeout", |s| &s.session_timeout, 1, timeout)?,
+            input_timeout_ms: self.span("input-timeout", |s| &s.input_timeout, 1, input)?,
+            session_events_max: to_u32(events),
+            session_event_bytes_max: to_usize(bytes),
+            session_event_age_ms: self.span(
+                "session-event-age",
+                |s| &s.session_event_age,
+                1,
+                age,
+            )?,
             ..base
         })
     }

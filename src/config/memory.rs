@@ -18,6 +18,9 @@ const CALL_BYTES: u64 = 512;
 const CONNECTION_BYTES: u64 = 300;
 /// An open stream besides its connection: its filter and its place in the table of subscriptions.
 const STREAM_BYTES: u64 = 256;
+/// A session besides its connections: its id, what its client said of itself, its places in the
+/// tables. What its log keeps is charged to the byte budget.
+const SESSION_BYTES: u64 = 512;
 /// An idle TCP socket in the kernel (4,000) with a multishot receive armed (840), and its places
 /// in the ring's tables (24).
 const CONNECTION_KERNEL_BYTES: u64 = 4_864;
@@ -32,6 +35,9 @@ pub struct Memory {
     pub shards: u64,
     /// All connections and streams in user space, when idle.
     pub connections: u64,
+    /// All sessions of the older protocol versions, without what they keep for clients that come
+    /// back.
+    pub sessions: u64,
     /// All connections in the kernel, when idle. The bytes in their socket buffers come on top;
     /// `net.ipv4.tcp_mem` bounds them.
     pub kernel: u64,
@@ -46,6 +52,9 @@ pub(crate) struct Sizes {
     pub(crate) ring: RingConfig,
     pub(crate) connections: u64,
     pub(crate) streams: u64,
+    /// Whether there are connections that carry many streams.
+    pub(crate) lines: bool,
+    pub(crate) sessions: u64,
     pub(crate) calls: u64,
     pub(crate) budget: u64,
     pub(crate) threads: u64,
@@ -54,14 +63,16 @@ pub(crate) struct Sizes {
 impl Memory {
     /// The formula.
     pub(crate) fn of(sizes: &Sizes) -> Self {
-        // A stream has a connection: there are no more streams than those.
-        let streams = sizes.streams.min(sizes.connections);
+        // Over HTTP a stream has a connection for itself: there are no more streams than those.
+        let most = if sizes.lines { u64::MAX } else { sizes.connections };
+        let streams = sizes.streams.min(most);
         let idle = sizes.connections * CONNECTION_BYTES + streams * STREAM_BYTES;
         let shard = SHARD_BYTES + sizes.ring.bytes() + sizes.calls * CALL_BYTES;
         Self {
             process: PROCESS_BYTES + sizes.threads * POOL_THREAD_BYTES,
             shards: sizes.shards * shard,
             connections: sizes.shards * idle,
+            sessions: sizes.shards * sizes.sessions * SESSION_BYTES,
             kernel: sizes.shards * sizes.connections * CONNECTION_KERNEL_BYTES,
             budget: sizes.shards * sizes.budget,
         }
@@ -69,13 +80,14 @@ impl Memory {
 
     /// All parts together.
     pub fn total(&self) -> u64 {
-        self.process + self.shards + self.connections + self.kernel + self.budget
+        let Self { process, shards, connections, sessions, kernel, budget } = self;
+        process + shards + connections + sessions + kernel + budget
     }
 }
 
-/// Connections for which there is room in `bytes`.
+/// Connections for which there is room in `bytes`, each with a stream and a session.
 pub(crate) fn connections_in(bytes: u64) -> u64 {
-    bytes / (CONNECTION_BYTES + STREAM_BYTES + CONNECTION_KERNEL_BYTES)
+    bytes / (CONNECTION_BYTES + STREAM_BYTES + SESSION_BYTES + CONNECTION_KERNEL_BYTES)
 }
 
 #[cfg(test)]
@@ -88,6 +100,8 @@ mod tests {
             ring: RingConfig { table: 20_000, ..RingConfig::default() },
             connections: 19_744,
             streams: 19_744,
+            lines: false,
+            sessions: 19_744,
             calls: 4_096,
             budget: 64 << 20,
             threads: 18,
@@ -104,6 +118,8 @@ mod tests {
             Sizes { ring: RingConfig { buffers: 512, ..ring.clone() }, ..sizes() },
             Sizes { ring: RingConfig { buffer_bytes: 8192, ..ring }, ..sizes() },
             Sizes { connections: 19_745, ..sizes() },
+            Sizes { sessions: 19_745, ..sizes() },
+            Sizes { streams: 1 << 30, lines: true, ..sizes() },
             Sizes { calls: 4_097, ..sizes() },
             Sizes { budget: (64 << 20) + 1, ..sizes() },
             Sizes { threads: 19, ..sizes() },
@@ -122,14 +138,16 @@ mod tests {
         let memory = Memory::of(&sizes());
         assert_eq!(memory.budget, 2 * (64 << 20));
         assert_eq!(memory.kernel, 2 * 19_744 * 4_864);
+        assert_eq!(memory.sessions, 2 * 19_744 * SESSION_BYTES);
         let parts = [memory.process, memory.shards, memory.connections, memory.kernel];
+        let parts = [&parts[..], &[memory.sessions]].concat();
         assert_eq!(memory.total(), parts.iter().sum::<u64>() + memory.budget);
     }
 
     #[test]
     fn as_many_connections_fit_as_the_formula_says() {
         let one = Memory::of(&Sizes { shards: 1, ..sizes() });
-        let room = one.connections + one.kernel;
+        let room = one.connections + one.sessions + one.kernel;
         assert_eq!(connections_in(room), 19_744);
         assert_eq!(connections_in(0), 0);
     }

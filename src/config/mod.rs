@@ -16,6 +16,7 @@ mod cpus;
 mod error;
 mod file;
 mod limits;
+mod listeners;
 mod machine;
 mod memory;
 mod plan;
@@ -35,5 +36,6 @@ pub use secret::Secret;
 
 pub(crate) use error::one_line;
 pub(crate) use file::File;
-pub(crate) use resolve::{admin_of, resolve};
+pub(crate) use listeners::admin_of;
+pub(crate) use resolve::resolve;
 pub(crate) use settings::{Address, Settings, Source};

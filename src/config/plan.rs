@@ -19,8 +19,15 @@ use super::settings::Source;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
+    /// MCP is served to one client on standard input and output, by one shard without io_uring.
+    /// Then nothing listens, whatever `http`, `tcp`, `unix` and `admin` say.
+    pub stdio: bool,
     /// Where MCP is served over HTTP, in the order of the listeners. Port 0 picks a port.
     pub http: Vec<SocketAddr>,
+    /// Where it is served as lines of JSON over TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// The Unix sockets on which it is served as lines of JSON.
+    pub unix: Vec<PathBuf>,
     /// Where metrics, health and status are served.
     pub admin: SocketAddr,
     /// The path of the MCP endpoint.

@@ -1,6 +1,7 @@
 //! A plan as people read it: at start, and from `--check`.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use ringmesh_runtime::limits::{Limits, REFUSAL_SLOTS};
 
@@ -15,27 +16,21 @@ impl fmt::Display for Plan {
         if let Some(file) = &self.file {
             writeln!(f, "file         {}", file.display())?;
         }
-        let http: Vec<String> = self.http.iter().map(ToString::to_string).collect();
-        writeln!(f, "http         {} path {}", http.join(", "), self.path)?;
-        writeln!(f, "admin        {}", self.admin)?;
-        self.write_allowed(f)?;
-        match self.cpus.as_slice() {
-            [] => writeln!(f, "shards       {}, not pinned", self.shards)?,
-            cpus => writeln!(f, "shards       {} on cpus {}", self.shards, List(cpus))?,
+        if self.stdio {
+            writeln!(f, "stdio        one client; no listener, no io_uring, no admin")?;
+        } else {
+            self.write_listeners(f)?;
         }
         writeln!(
             f,
             "pools        {} async threads, {} blocking threads, {} calls in flight a shard",
             threads.for_async, threads.for_blocking, limits.calls_max,
         )?;
-        writeln!(
-            f,
-            "connections  {} a shard ({} in all; {REFUSAL_SLOTS} more places answer refusals), {} \
-             streams a shard",
-            limits.connections_max,
-            u64::from(self.shards) * u64::from(limits.connections_max),
-            limits.streams_max,
-        )?;
+        if self.stdio {
+            writeln!(f, "streams      {}", limits.streams_max)?;
+        } else {
+            self.write_connections(f)?;
+        }
         writeln!(
             f,
             "bytes        body {}, waiting for a reader {}, budget {} a shard, {} receive buffers \
@@ -61,6 +56,50 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    fn write_listeners(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = |addresses: &[SocketAddr]| {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        if !self.http.is_empty() {
+            writeln!(f, "http         {} path {}", all(&self.http), self.path)?;
+        }
+        if !self.tcp.is_empty() {
+            writeln!(f, "tcp          {}", all(&self.tcp))?;
+        }
+        for path in &self.unix {
+            writeln!(f, "unix         {}", path.display())?;
+        }
+        writeln!(f, "admin        {}", self.admin)?;
+        self.write_allowed(f)?;
+        match self.cpus.as_slice() {
+            [] => writeln!(f, "shards       {}, not pinned", self.shards),
+            cpus => writeln!(f, "shards       {} on cpus {}", self.shards, List(cpus)),
+        }
+    }
+
+    fn write_connections(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limits = &self.limits;
+        writeln!(
+            f,
+            "connections  {} a shard ({} in all; {REFUSAL_SLOTS} more places answer refusals), {} \
+             streams a shard",
+            limits.connections_max,
+            u64::from(self.shards) * u64::from(limits.connections_max),
+            limits.streams_max,
+        )?;
+        let loopback = if limits.bounds_loopback_sessions { "" } else { " (loopback: no bound)" };
+        writeln!(
+            f,
+            "sessions     {} a shard, {} of one address{loopback}; each keeps {} events of {} for \
+             {}",
+            limits.sessions_max,
+            limits.sessions_per_address_max,
+            limits.session_events_max,
+            size(limits.session_event_bytes_max),
+            Span { ms: limits.session_event_age_ms },
+        )
+    }
+
     fn write_allowed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.allowed.hosts.is_empty() {
             writeln!(f, "hosts        loopback, {}", self.allowed.hosts.join(", "))?;
@@ -77,12 +116,13 @@ impl Plan {
         write!(
             f,
             "memory       {} at most: process {}, shards {}, connections {} here and {} in the \
-             kernel, byte budgets {}",
+             kernel, sessions {}, byte budgets {}",
             size(memory.total()),
             size(memory.process),
             size(memory.shards),
             size(memory.connections),
             size(memory.kernel),
+            size(memory.sessions),
             size(memory.budget),
         )
     }
@@ -92,12 +132,15 @@ fn write_times(limits: &Limits, grace_ms: u64, f: &mut fmt::Formatter<'_>) -> fm
     let span = |ms| Span { ms };
     writeln!(
         f,
-        "time-outs    head {}, body {}, idle {}, send {}, tool {}; keep-alive every {}; grace {}",
+        "time-outs    head {}, body {}, idle {}, send {}, tool {}, session {}, input {}; keep-alive \
+         every {}; grace {}",
         span(limits.head_timeout_ms),
         span(limits.body_timeout_ms),
         span(limits.idle_timeout_ms),
         span(limits.send_timeout_ms),
         span(limits.tool_timeout_ms),
+        span(limits.session_timeout_ms),
+        span(limits.input_timeout_ms),
         span(limits.keep_alive_ms),
         span(grace_ms),
     )

@@ -8,16 +8,16 @@ use tracing_subscriber::EnvFilter;
 
 use super::cpus::List;
 use super::error::ConfigError;
+use super::listeners::Listeners;
 use super::machine::Machine;
 use super::memory::{Memory, Sizes};
 use super::plan::{Buffers, Plan, Threads, ring_config};
 use super::secret;
-use super::settings::{Address, Chosen, Settings, Source};
+use super::settings::{Chosen, Settings, Source};
 use super::units::{Count, Size, Span};
 
 /// Shards are threads: more than this is a typing error.
 const SHARDS_MAX: u64 = 1024;
-const LISTENERS_MAX: usize = 64;
 const THREADS_MAX: u64 = 4096;
 /// Descriptors of the process besides those of shards: standard streams, control plane, pools,
 /// admin connections, and what tools open.
@@ -27,8 +27,6 @@ const SHARD_DESCRIPTORS: u64 = 2;
 const PATH_BYTES_MAX: usize = 256;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const HTTP_DEFAULT: Address = loopback(8080);
-const ADMIN_DEFAULT: Address = loopback(9180);
 const PATH_DEFAULT: &str = "/mcp";
 const LOG_DEFAULT: &str = "info";
 const GRACE_DEFAULT_MS: u64 = 25_000;
@@ -45,16 +43,6 @@ pub(crate) fn resolve(source: &Source, machine: &Machine) -> Result<Plan, Config
     resolver.plan()
 }
 
-/// The admin listener that settings name: for those who ask a server that runs.
-pub(crate) fn admin_of(source: &Source) -> SocketAddr {
-    source.chosen("admin", |s| &s.admin).map_or(ADMIN_DEFAULT, |chosen| chosen.value).0
-}
-
-const fn loopback(port: u16) -> Address {
-    let address = std::net::Ipv4Addr::LOCALHOST;
-    Address(SocketAddr::V4(std::net::SocketAddrV4::new(address, port)))
-}
-
 pub(super) struct Resolver<'a> {
     pub(super) source: &'a Source,
     pub(super) machine: &'a Machine,
@@ -64,22 +52,31 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn plan(&mut self) -> Result<Plan, ConfigError> {
-        let (http, admin) = self.listeners()?;
+        let stdio = self.source.stdio;
+        let Listeners { http, tcp, unix, admin } = self.listeners()?;
         let path = self.path()?;
         let allowed = self.allowed(&http)?;
-        let (shards, cpus) = self.shards()?;
-        self.descriptors(shards, http.len() as u64)?;
+        let (shards, cpus) = if stdio { (1, Vec::new()) } else { self.shards()? };
+        if !stdio {
+            self.descriptors(shards, (http.len() + tcp.len() + unix.len()) as u64)?;
+        }
         let threads = self.threads()?;
-        let buffers = self.buffers()?;
+        let ring = crate::stdio::sizes();
+        let buffers = match stdio {
+            true => Buffers { count: ring.buffers, bytes: ring.buffer_bytes },
+            false => self.buffers()?,
+        };
         let limits = self.limits(shards)?;
         let grace_ms = self.span("grace", |s| &s.grace, 0, GRACE_DEFAULT_MS)?;
         let state_secret = self.state_secret()?;
         let log = self.log()?;
         let sizes = Sizes {
             shards,
-            ring: ring_config(&limits, buffers),
+            ring: if stdio { ring } else { ring_config(&limits, buffers) },
             connections: u64::from(limits.connections_max),
             streams: u64::from(limits.streams_max),
+            lines: stdio || !tcp.is_empty() || !unix.is_empty(),
+            sessions: u64::from(limits.sessions_max),
             calls: u64::from(limits.calls_max),
             budget: limits.budget_bytes as u64,
             threads: (threads.for_async + threads.for_blocking) as u64,
@@ -87,7 +84,10 @@ impl Resolver<'_> {
         let memory = Memory::of(&sizes);
         self.memory_fits(&memory);
         Ok(Plan {
+            stdio,
             http,
+            tcp,
+            unix,
             admin,
             path,
             allowed,
@@ -104,35 +104,6 @@ impl Resolver<'_> {
             notes: std::mem::take(&mut self.notes),
             warnings: std::mem::take(&mut self.warnings),
         })
-    }
-
-    fn listeners(&self) -> Result<(Vec<SocketAddr>, SocketAddr), ConfigError> {
-        let chosen = self.source.chosen("http", |s| &s.http);
-        let http = chosen.as_ref().map_or(vec![HTTP_DEFAULT], |chosen| chosen.value.clone());
-        let http: Vec<SocketAddr> = http.into_iter().map(|address| address.0).collect();
-        if let Some(chosen) = &chosen {
-            if http.is_empty() {
-                return Err(chosen.wrong("[]", "name at least one address"));
-            }
-            if http.len() > LISTENERS_MAX {
-                let mend = format!("name at most {LISTENERS_MAX}");
-                return Err(chosen.wrong(format!("({} addresses)", http.len()), mend));
-            }
-            let twice = http.iter().enumerate().find(|(at, one)| http[..*at].contains(one));
-            if let Some((_, address)) = twice.filter(|(_, address)| address.port() != 0) {
-                return Err(chosen.wrong(address, "it is named twice: name it once"));
-            }
-        }
-        let chosen = self.source.chosen("admin", |s| &s.admin);
-        let admin = chosen.as_ref().map_or(ADMIN_DEFAULT, |chosen| chosen.value).0;
-        if admin.port() != 0 && http.contains(&admin) {
-            let mend = "HTTP is served there: choose another port for one of them";
-            return Err(match chosen {
-                Some(chosen) => chosen.wrong(admin, mend),
-                None => ConfigError::usage(format!("--admin {admin} (the default): {mend}")),
-            });
-        }
-        Ok((http, admin))
     }
 
     fn path(&self) -> Result<String, ConfigError> {
@@ -329,7 +300,7 @@ fn in_range<T, S: Display>(
     Ok(value)
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
 }
 

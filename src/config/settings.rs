@@ -20,6 +20,13 @@ pub(crate) struct Settings {
     /// Serve MCP over HTTP here; repeatable, port 0 picks one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<Vec<Address>>,
+    /// Serve MCP as lines of JSON over TCP here; repeatable, port 0 picks one [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) tcp: Option<Vec<Address>>,
+    /// Serve the same on a Unix socket that this user alone may open; repeatable
+    /// [default: nowhere]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix: Option<Vec<PathBuf>>,
     /// Serve metrics, health and status here, read-only [default: 127.0.0.1:9180]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<Address>,
@@ -58,6 +65,12 @@ pub(crate) struct Settings {
     /// Open subscriptions/listen streams of each shard [default: as many as connections]
     #[arg(long, value_name = "N")]
     pub(crate) streams_max: Option<Count>,
+    /// Sessions of the older protocol versions of each shard [default: as many as connections]
+    #[arg(long, value_name = "N")]
+    pub(crate) sessions_max: Option<Count>,
+    /// Those of one client address; IPv6: of one /64 [default: a quarter, loopback without bound]
+    #[arg(long, value_name = "N")]
+    pub(crate) sessions_per_address_max: Option<Count>,
     /// Calls of async and blocking tools in flight of each shard [default: 4096]
     #[arg(long, value_name = "N")]
     pub(crate) calls_max: Option<Count>,
@@ -70,6 +83,12 @@ pub(crate) struct Settings {
     /// Bytes of requests and replies in memory, of all shards [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory_max: Option<Size>,
+    /// Events that a session keeps for clients that come back for them [default: 256]
+    #[arg(long, value_name = "N")]
+    pub(crate) session_events_max: Option<Count>,
+    /// Bytes of those [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) session_event_bytes: Option<Size>,
 
     /// From the first byte of a request's head to its last [default: 10s]
     #[arg(long, value_name = "TIME")]
@@ -89,6 +108,15 @@ pub(crate) struct Settings {
     /// Between keep-alive comments on an idle stream [default: 25s]
     #[arg(long, value_name = "TIME")]
     pub(crate) keep_alive: Option<Span>,
+    /// A session without requests and open streams, then it is ended [default: 30m]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) session_timeout: Option<Span>,
+    /// A client's answer to what a call asks of it [default: 10m]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) input_timeout: Option<Span>,
+    /// How long a session keeps events [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) session_event_age: Option<Span>,
     /// From SIGTERM or SIGINT to the end [default: 25s]
     #[arg(long, value_name = "TIME")]
     pub(crate) grace: Option<Span>,
@@ -109,6 +137,8 @@ pub(crate) struct Source {
     pub(crate) flags: Settings,
     /// From a `ringmesh.toml`.
     pub(crate) file: Option<File>,
+    /// MCP is served on standard input and output alone.
+    pub(crate) stdio: bool,
 }
 
 /// A value that somebody chose, and where.

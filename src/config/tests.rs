@@ -27,7 +27,12 @@ fn flags(line: &str) -> Settings {
 
 fn plan(line: &str, file: Option<&str>, machine: &Machine) -> Result<Plan, ConfigError> {
     let file = file.map(|text| File::parse(Path::new("ringmesh.toml"), text)).transpose()?;
-    resolve(&Source { flags: flags(line), file }, machine)
+    resolve(&Source { flags: flags(line), file, stdio: false }, machine)
+}
+
+fn stdio(line: &str, file: Option<&str>, machine: &Machine) -> Result<Plan, ConfigError> {
+    let file = file.map(|text| File::parse(Path::new("ringmesh.toml"), text)).transpose()?;
+    resolve(&Source { flags: flags(line), file, stdio: true }, machine)
 }
 
 fn good(line: &str) -> Plan {
@@ -60,8 +65,14 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((plan.threads.for_async, plan.threads.for_blocking), (4, 16));
     assert_eq!(plan.grace_ms, 25_000);
     let budget_bytes = usize::try_from(GIB).unwrap();
-    let limits =
-        Limits { connections_max: 19_744, streams_max: 19_744, budget_bytes, ..Limits::default() };
+    let limits = Limits {
+        connections_max: 19_744,
+        streams_max: 19_744,
+        sessions_max: 19_744,
+        sessions_per_address_max: 4_936,
+        budget_bytes,
+        ..Limits::default()
+    };
     assert_eq!(plan.limits, limits);
     assert_eq!(plan.limits.head_timeout_ms, 10_000);
     assert_eq!(plan.limits.idle_timeout_ms, 120_000);
@@ -201,6 +212,33 @@ fn wrong_flags_get_one_line() {
             78,
             "--state-key-file /nowhere/key: No such file or directory (os error 2)",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_flags_of_lines_and_sessions_get_one_line() {
+    assert_refused(&[
+        (
+            "--tcp 127.0.0.1:1 --tcp 127.0.0.1:1",
+            64,
+            "--tcp 127.0.0.1:1: it is named twice: name it once",
+        ),
+        (
+            "--http 127.0.0.1:1 --tcp 127.0.0.1:1",
+            64,
+            "--tcp 127.0.0.1:1: HTTP is served there: choose another port for one of them",
+        ),
+        (
+            "--tcp 127.0.0.1:9180",
+            64,
+            "--admin 127.0.0.1:9180 (the default): lines over TCP are served there: choose another \
+             port for one of them",
+        ),
+        ("--unix /a --unix /a", 64, "--unix /a: it is named twice: name it once"),
+        ("--sessions-per-address-max 0", 64, "--sessions-per-address-max 0: use 1 to 4294967295"),
+        ("--session-timeout 0s", 64, "--session-timeout 0s: use 1ms to 24h"),
+        ("--session-events-max 2000000", 64, "--session-events-max 2000000: use 0 to 1048576"),
+        ("--session-event-bytes 2GiB", 64, "--session-event-bytes 2 GiB: use 0 B to 1 GiB"),
     ]);
 }
 
@@ -350,6 +388,70 @@ fn secrets_are_read_whole_and_never_shown() {
 }
 
 #[test]
+fn lines_are_served_where_it_is_said_and_nowhere_else() {
+    let alone = plan("", Some("http = []\nunix = ['/a']"), &machine()).expect("a good plan");
+    assert_eq!(alone.http, []);
+    let plan = good("--tcp 127.0.0.1:1 --tcp [::1]:0 --tcp [::1]:0 --unix /a --unix b/c");
+    assert_eq!(plan.http.len(), 1, "the default stays");
+    assert_eq!(plan.tcp.len(), 3);
+    assert_eq!(plan.unix, [Path::new("/a"), Path::new("b/c")]);
+    assert_eq!(plan.warnings, Vec::<String>::new());
+    let text = plan.to_string();
+    assert!(text.contains("\ntcp          127.0.0.1:1, [::1]:0, [::1]:0\nunix         /a\n"));
+    let exposed = good("--tcp 0.0.0.0:1").warnings;
+    assert_eq!(
+        exposed,
+        ["0.0.0.0:1 serves lines to whoever reaches it: there is no authentication and no check \
+          of Host and Origin as over HTTP (loopback: --tcp 127.0.0.1:1)"]
+    );
+    assert!(good("").tcp.is_empty() && good("").unix.is_empty());
+}
+
+#[test]
+fn sessions_follow_connections_and_loopback_is_bound_where_it_is_said() {
+    let limits = good("--connections-max 1000").limits;
+    assert_eq!((limits.sessions_max, limits.sessions_per_address_max), (1_000, 250));
+    assert!(!limits.bounds_loopback_sessions);
+    let limits = good("--sessions-max 3").limits;
+    assert_eq!((limits.sessions_max, limits.sessions_per_address_max), (3, 1));
+    let flags = "--sessions-max 0 --sessions-per-address-max 7 --session-timeout 1m \
+                 --input-timeout 2m --session-events-max 3 --session-event-bytes 4KiB \
+                 --session-event-age 5m";
+    let limits = good(flags).limits;
+    assert_eq!((limits.sessions_max, limits.sessions_per_address_max), (0, 7));
+    assert!(limits.bounds_loopback_sessions);
+    assert_eq!((limits.session_timeout_ms, limits.input_timeout_ms), (60_000, 120_000));
+    assert_eq!((limits.session_events_max, limits.session_event_bytes_max), (3, 4_096));
+    assert_eq!(limits.session_event_age_ms, 300_000);
+}
+
+#[test]
+fn stdio_is_alone_and_needs_little_of_the_machine() {
+    let file = "http = ['127.0.0.1:1']\nadmin = '127.0.0.1:1'\nshards = 7\ngrace = '3s'\n";
+    // Even fewer files than a ring's table keeps for refusals are enough.
+    let machine = Machine { nofile: 64, cpu_quota: Some(3), ..machine() };
+    let plan = stdio("", Some(file), &machine).expect("the file's listeners are for another one");
+    assert!(plan.stdio && plan.http.is_empty() && plan.tcp.is_empty() && plan.unix.is_empty());
+    assert_eq!((plan.shards, plan.cpus.len(), plan.grace_ms), (1, 0, 3_000));
+    assert_eq!((plan.limits.connections_max, plan.limits.streams_max), (1, 1_024));
+    assert!(plan.limits.idle_timeout_ms > 100 * 24 * 60 * 60 * 1_000, "silence is no end");
+    let text = plan.to_string();
+    assert!(text.contains("stdio        one client; no listener, no io_uring, no admin\n"));
+    assert!(!text.contains("127.0.0.1"), "{text}");
+    for flag in ["http 127.0.0.1:1", "tcp 127.0.0.1:1", "unix /a", "admin [::1]:1", "shards 1"] {
+        let error = stdio(&format!("--{flag}"), None, &machine).expect_err(flag);
+        let name = flag.split(' ').next().expect("a name");
+        assert_eq!(error.exit_code(), 64);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "--stdio serves the client that started it and nobody else: leave --{name} out"
+            )
+        );
+    }
+}
+
+#[test]
 fn a_plan_tells_where_names_will_not_be_answered() {
     assert!(good("--http 0.0.0.0:8080").warnings[0].contains("add --allow-host NAME"));
     assert!(good("--http 0.0.0.0:8080 --allow-host *").warnings.is_empty());
@@ -363,8 +465,10 @@ fn the_report_names_everything_that_counts() {
         "hosts        loopback, mcp.example",
         "shards       4 on cpus 0-3",
         "connections  19744 a shard (78976 in all; 256 more places answer refusals), 19744 streams",
-        "time-outs    head 10s, body 30s, idle 120s, send 30s, tool 60s; keep-alive every 25s; \
-         grace 3s",
+        "sessions     19744 a shard, 4936 of one address (loopback: no bound); each keeps 256 events \
+         of 1 MiB for 300s",
+        "time-outs    head 10s, body 30s, idle 120s, send 30s, tool 60s, session 1800s, input \
+         600s; keep-alive every 25s; grace 3s",
         "memory       ",
         "note         connections-max 19744: ",
     ] {
