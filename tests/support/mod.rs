@@ -2,12 +2,16 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses its own part of this")]
 
 pub(crate) mod client;
+pub(crate) mod lines;
+pub(crate) mod piped;
 pub(crate) mod request;
 pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Answer, Client, Frame};
+pub(crate) use lines::Lines;
+pub(crate) use piped::Piped;
 pub(crate) use request::{Request, call, plain, request};
 pub(crate) use server::Server;
 

@@ -34,6 +34,8 @@ pub(crate) struct Server {
     _stdout: BufReader<ChildStdout>,
     log: Arc<Mutex<String>>,
     pub(crate) http: SocketAddr,
+    /// Where it serves lines over TCP, as many as it was told.
+    pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
 }
 
@@ -54,15 +56,22 @@ impl Server {
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
         let log = collect(child.stderr.take().expect("piped"));
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut listening = |what: &str| {
+        let mut announced: Vec<(String, String)> = Vec::new();
+        // The admin listener is told last.
+        while announced.last().is_none_or(|(what, _)| what != "admin") {
             let mut line = String::new();
             stdout.read_line(&mut line).expect("a line");
-            let address = line.strip_prefix(&format!("listening {what} "));
-            let address = address.and_then(|address| address.trim_end().parse().ok());
-            address.unwrap_or_else(|| panic!("{line:?}, {:?}", log.lock().expect("the log")))
+            let told = line.strip_prefix("listening ").and_then(|rest| rest.split_once(' '));
+            let (what, place) =
+                told.unwrap_or_else(|| panic!("{line:?}, {:?}", log.lock().expect("the log")));
+            announced.push((what.to_owned(), place.trim_end().to_owned()));
+        }
+        let places = |kind: &str| -> Vec<SocketAddr> {
+            let of_kind = announced.iter().filter(|(what, _)| what == kind);
+            of_kind.map(|(_, place)| place.parse().expect("an address")).collect()
         };
-        let (http, admin) = (listening("http"), listening("admin"));
-        Self { child, _stdout: stdout, log, http, admin }
+        let (http, tcp, admin) = (places("http")[0], places("tcp"), places("admin")[0]);
+        Self { child, _stdout: stdout, log, http, tcp, admin }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -169,7 +178,7 @@ pub(crate) fn refusals(status: &Value, bound: &str) -> u64 {
 }
 
 /// Reads on, so that the server never waits for a reader.
-fn collect(stderr: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
+pub(crate) fn collect(stderr: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
     let log = Arc::new(Mutex::new(String::new()));
     let own = log.clone();
     thread::spawn(move || {

@@ -22,6 +22,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::Pid;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::bind_error::{BindError, Obstacle};
@@ -31,9 +35,10 @@ use crate::listener::{Listener, errno_of};
 pub(crate) const PATH_BYTES_MAX: usize = 107;
 /// Owner alone: there is no other authentication.
 const MODE: u32 = 0o600;
-/// How often, and after which pauses, the folder's lock is asked for: 2 s in all.
-const LOCK_TRIES: u32 = 200;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// How often, and after which pauses, is looked for the folder's lock, and for the end of a dead
+/// server's socket: 2 s in all.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Listens on the Unix socket `path` with `count` listeners (at least one), which share one
 /// socket. `backlog` is cut to `net.core.somaxconn` by the kernel.
@@ -142,30 +147,47 @@ fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), Obstacle> {
     if !there.file_type().is_socket() {
         return Err(Obstacle::NoSocket);
     }
-    // Blocking, it would wait where the backlog of a live server is full.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(system)?;
-    probe.set_nonblocking(true).map_err(system)?;
-    match probe.connect(address).map_err(errno_of) {
-        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(system),
-        Err(Errno::ENOENT) => Ok(()),
-        // A socket of another type has an owner, too.
-        Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => Err(Obstacle::InUse),
-        Err(errno) => Err(Obstacle::System(errno)),
+    for _ in 0..TRIES {
+        // Blocking, it would wait where the backlog of a live server is full.
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(system)?;
+        probe.set_nonblocking(true).map_err(system)?;
+        match probe.connect(address).map_err(errno_of) {
+            Err(Errno::ECONNREFUSED) => return fs::remove_file(path).map_err(system),
+            Err(Errno::ENOENT) => return Ok(()),
+            // The kernel ends the accepts of a dead process some time later.
+            Ok(()) if is_of_the_dead(&probe) => pause(),
+            // A socket of another type has an owner, too.
+            Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => break,
+            Err(errno) => return Err(Obstacle::System(errno)),
+        }
     }
+    Err(Obstacle::InUse)
+}
+
+/// Whether the process that called listen(2) at the other end is gone. Another may have the socket
+/// from it and live; then it goes on to listen.
+fn is_of_the_dead(probe: &Socket) -> bool {
+    let owner = getsockopt(probe, PeerCredentials).map(|owner| owner.pid());
+    // A process of another namespace has the number 0 here.
+    owner.is_ok_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
 }
 
 /// Without it, all goes as well unless two servers start at the very same time.
-#[expect(clippy::disallowed_methods, reason = "called where the process starts and ends")]
 fn lock(folder: &Path) -> Option<File> {
     let folder = File::open(folder).ok()?;
-    for _ in 0..LOCK_TRIES {
+    for _ in 0..TRIES {
         match folder.try_lock() {
             Ok(()) => return Some(folder),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => pause(),
             Err(TryLockError::Error(_)) => return None,
         }
     }
     None
+}
+
+#[expect(clippy::disallowed_methods, reason = "called where the process starts and ends")]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -226,7 +248,7 @@ mod tests {
         for listener in &listeners {
             let _client = UnixStream::connect(&path).expect("it listens");
             listener.socket().accept().expect("each takes from the same queue");
-            listener.set_user_timeout(LOCK_PAUSE).expect("there is none, which is no error");
+            listener.set_user_timeout(PAUSE).expect("there is none, which is no error");
             assert_eq!(listener.address(), None);
         }
         drop(file);
