@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program for people speaks on standard output")]
 
 mod child;
+mod fuzz;
 mod guest;
 mod part;
 mod parts;
@@ -29,6 +30,8 @@ struct Cli {
 enum Chore {
     /// Run the tests, part by part. A part that fails does not stop the others.
     Test(part::Choice),
+    /// Run the fuzz targets for long.
+    Fuzz(fuzz::Options),
     /// Run the conformance suite in a Debian 12 guest (kernel 6.1) that qemu emulates.
     Guest(guest::Options),
     /// Run the conformance suite against a server program, every path given: no checkout needed.
@@ -38,6 +41,7 @@ enum Chore {
 fn main() -> ExitCode {
     let passed = match Cli::parse().chore {
         Chore::Test(choice) => part::test(parts::ALL, &choice),
+        Chore::Fuzz(options) => told(fuzz::run(&options)),
         Chore::Guest(options) => told(guest::run(&options)),
         Chore::Suite(options) => told(suite::run(&options)),
     };

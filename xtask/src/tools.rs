@@ -1,6 +1,6 @@
 //! What the tests need besides Rust, installed once into the git-ignored folder `.tools`: a Python
-//! environment with the packages of `tests/requirements.txt`, Node among them, and the
-//! conformance suite as `tests/conformance/package-lock.json` pins it.
+//! environment with the packages of `tests/requirements.txt`, Node among them, the conformance
+//! suite as `tests/conformance/package-lock.json` pins it, and cargo-fuzz.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 
 use crate::child::Bench;
 use crate::part::{Problem, Result};
+use crate::tree;
 
+const CARGO_FUZZ: &str = "0.13.2";
 const PYTHONS: [&str; 7] =
     ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
 const PYTHON_TEST: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
@@ -75,6 +77,38 @@ pub(crate) fn suite(bench: &mut Bench) -> Result<Suite> {
     install(bench, "installing tests/conformance/package-lock.json with npm", command)?;
     fs::copy(&wanted, &stamp).map_err(Problem::failed)?;
     Ok(Suite { node, modules })
+}
+
+/// The program cargo-fuzz, and a C++ compiler for what it builds.
+pub(crate) fn cargo_fuzz(bench: &mut Bench) -> Result<PathBuf> {
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    if told(Path::new(&compiler), &["--version"]).is_none() {
+        return Err(Problem::Missing {
+            what: format!("no C++ compiler, {}, for libFuzzer", compiler.display()),
+            mend: "install it (Debian: apt-get install g++)".to_owned(),
+        });
+    }
+    let tools = bench.tree.root.join(".tools");
+    let _lock = lock(&tools)?;
+    let folder = tools.join("cargo-fuzz");
+    let program = folder.join("bin/cargo-fuzz");
+    let wanted = format!("cargo-fuzz {CARGO_FUZZ}");
+    if told(&program, &["--version"]).is_some_and(|version| version.trim() == wanted) {
+        return Ok(program);
+    }
+    // Its own lock file pins what it is built of.
+    let mut command = tree::cargo(&bench.tree.root);
+    command.args(["install", "cargo-fuzz", "--version", CARGO_FUZZ, "--locked", "--root"]);
+    command.arg(&folder).arg("--target-dir").arg(bench.tree.target.join("cargo-fuzz"));
+    install(bench, &format!("installing cargo-fuzz {CARGO_FUZZ}"), command)?;
+    Ok(program)
+}
+
+/// What a program that succeeds writes; nothing is asked of it.
+fn told(program: &Path, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    let output = command.args(arguments).stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// An installer that fails is most often one without a network.

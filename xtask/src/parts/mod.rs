@@ -1,11 +1,13 @@
 //! The parts of `cargo xtask test`, in the order in which they run: what is quick to fail first.
 
 mod black_box;
+mod fuzz;
 mod rust;
 mod scripts;
 mod simulation;
 
 pub(crate) use black_box::build_servers;
+pub(crate) use fuzz::{Fuzzer, targets as fuzz_targets};
 
 use crate::part::Part;
 
@@ -47,6 +49,12 @@ pub(crate) const ALL: &[Part] = &[
         what: "every order of the sleep-and-ring protocol",
         limit_s: 900,
         run: rust::loom,
+    },
+    Part {
+        name: "fuzz",
+        what: "every fuzz target for a few seconds, from the committed seeds",
+        limit_s: 1200,
+        run: fuzz::fuzz,
     },
     Part {
         name: "simulation",
