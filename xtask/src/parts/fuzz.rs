@@ -101,9 +101,14 @@ impl Fuzzer {
     ) -> Result<Campaign> {
         let found = found.join(target);
         fs::create_dir_all(&found).map_err(Problem::failed)?;
-        let seeds = bench.tree.root.join(FOLDER).join("corpus").join(target);
+        let folder = bench.tree.root.join(FOLDER);
+        let seeds = folder.join("corpus").join(target);
+        let words = folder.join(format!("dictionaries/{target}.dict"));
         let mut command = self.command(bench, "run");
         command.arg(target).args([found, seeds]).arg("--").args(LIMITS);
+        if words.exists() {
+            command.arg(format!("-dict={}", words.display()));
+        }
         command.arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
         let output = bench.run(&format!("fuzzing {target}"), command)?;
         let campaign = Campaign::read(&output);
