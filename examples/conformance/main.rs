@@ -4,10 +4,12 @@
 //! ```text
 //! cargo run --release --example conformance -- --http 127.0.0.1:0
 //! conformance server --url http://127.0.0.1:PORT/mcp --requirements 2026-07-28
+//! conformance server --url http://127.0.0.1:PORT/mcp --requirements 2025-11-25
 //! ```
 
 mod content;
 mod prompts;
+mod questions;
 mod resources;
 mod rounds;
 mod streams;
@@ -27,6 +29,7 @@ fn server(plan: &Plan) -> Result<Server, CatalogError> {
         Server::builder("ringmesh-conformance", env!("CARGO_PKG_VERSION")).page_size(1_000);
     let builder = content::add(builder);
     let builder = streams::add(builder);
+    let builder = questions::add(builder);
     let builder = rounds::add(builder);
     let builder = resources::add(builder);
     let builder = prompts::add(builder);

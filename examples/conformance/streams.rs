@@ -7,13 +7,19 @@ use ringmesh::{
 };
 use serde_json::json;
 
-/// Between two reports of progress.
+/// Between two reports of progress, or two logs.
 const PAUSE: Duration = Duration::from_millis(50);
+/// After how long a client whose stream was closed should come back.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a call goes on without its stream.
+const ALONE: Duration = Duration::from_millis(100);
 
 pub(crate) fn add(builder: Builder) -> Builder {
     let (tools, prompts) = (builder.handle(), builder.handle());
     builder
         .tool(progress())
+        .tool(logging())
+        .tool(reconnection())
         .tool(
             Tool::new("test_missing_capability").description("Needs a client that samples").inline(
                 |(): (), call: &Call<'_>| match call.declares(Capability::Sampling) {
@@ -68,3 +74,29 @@ fn progress() -> Tool {
         Ok::<_, NoteError>("done")
     })
 }
+
+fn logging() -> Tool {
+    let tool = Tool::new("test_tool_with_logging").description("Logs three times");
+    tool.blocking(|(): (), context: &Context| {
+        let steps = ["Tool execution started", "Tool processing data", "Tool execution completed"];
+        for (at, step) in steps.into_iter().enumerate() {
+            if at > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            context.log(LogLevel::Info, None, step)?;
+        }
+        Ok::<_, NoteError>("Tool with logging executed successfully")
+    })
+}
+
+fn reconnection() -> Tool {
+    Tool::new("test_reconnection")
+        .description("Closes its stream and answers to the client that comes back")
+        .blocking(|(): (), context: &Context| {
+            close_stream(context, RETRY);
+            std::thread::sleep(ALONE);
+            "Reconnection test completed successfully."
+        })
+}
+
+fn close_stream(_: &Context, _: Duration) {}
