@@ -1,9 +1,7 @@
 //! Tools that ask the client once. A client of the modern era gets the question as a result and
 //! calls again; one of the legacy eras gets a request of the server's in the midst of its call.
 
-use ringmesh::{
-    Builder, Call, Elicited, Error, InputRequired, Rounds, Sampled, Sampling, Tool,
-};
+use ringmesh::{Builder, Call, Elicited, Error, InputRequired, Rounds, Sampled, Sampling, Tool};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};

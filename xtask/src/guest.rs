@@ -18,7 +18,7 @@ const BUILD: Duration = Duration::from_secs(1800);
 
 /// A line of bash. The server's log tells which features of io_uring this kernel has.
 const IN_THE_GUEST: &str = "xtask suite --server=conformance --node=node \
-     --modules=node_modules --scenarios=scenarios.txt --out=/tmp/results; status=$?; \
+     --modules=node_modules --scenarios=scenarios --out=/tmp/results; status=$?; \
      cat /tmp/results/server.log; exit $status";
 
 #[derive(Args)]
@@ -44,12 +44,12 @@ pub(crate) fn run(options: &Options) -> Result {
         (tree.quick("examples/conformance"), "conformance"),
         (this, "xtask"),
         (suite.node, "node"),
-        (tree.root.join("tests/conformance/scenarios.txt"), "scenarios.txt"),
     ];
     for (from, to) in files {
         fs::copy(&from, payload.join(to))
             .map_err(|error| Problem::Failed(format!("{}: {error}", from.display())))?;
     }
+    copy_folder(&mut bench, &tree.root.join("tests/conformance"), &payload.join("scenarios"))?;
     copy_folder(&mut bench, &suite.modules, &payload)?;
     let transcript = folder.join("transcript.txt");
     let mut command = Command::new(tree.root.join("tests/guest/run.sh"));
@@ -68,5 +68,5 @@ pub(crate) fn run(options: &Options) -> Result {
 fn copy_folder(bench: &mut Bench, from: &Path, to: &Path) -> Result {
     let mut command = Command::new("cp");
     command.arg("-a").args([from, to]);
-    bench.run("copying node_modules", command)
+    bench.run(&format!("copying {}", from.display()), command)
 }

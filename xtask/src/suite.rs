@@ -1,6 +1,7 @@
-//! The conformance suite of MCP against one server. Its exit status does not tell (unscored
-//! scenarios never change it, and against a dead port some checks still pass), so every check of
-//! every scenario is counted here, from the files that the suite leaves.
+//! The conformance suite of MCP against one server, once for each revision that it speaks. The
+//! suite's exit status does not tell (unscored scenarios never change it, and against a dead port
+//! some checks still pass), so every check of every scenario is counted here, from the files that
+//! it leaves.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,13 +16,28 @@ use crate::child::Group;
 use crate::part::{Problem, Result};
 use crate::server::Server;
 
-const REVISION: &str = "2026-07-28";
 /// Of a run without a part's deadline: an emulated processor is slow.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// What the suite puts behind a scenario's name: `-2026-11-21T22-12-52-571Z`.
 const STAMP_LEN: usize = 25;
 /// Tasks are an extension that this server does not offer.
 const MAY_FAIL: &str = "tasks-";
+
+/// One run of the suite. All of them are against the same server.
+struct Run {
+    /// Names its list of scenarios, and its folder of results.
+    revision: &'static str,
+    arguments: &'static [&'static str],
+}
+
+/// The suite has frozen what the two newest revisions require. For the older ones it runs whatever
+/// scenario applies.
+const RUNS: [Run; 4] = [
+    Run { revision: "2026-07-28", arguments: &["--requirements", "2026-07-28"] },
+    Run { revision: "2025-11-25", arguments: &["--requirements", "2025-11-25"] },
+    Run { revision: "2025-06-18", arguments: &["--spec-version", "2025-06-18", "--suite", "all"] },
+    Run { revision: "2025-03-26", arguments: &["--spec-version", "2025-03-26", "--suite", "all"] },
+];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -34,18 +50,22 @@ pub(crate) struct Options {
     /// The folder `node_modules` that holds the suite.
     #[arg(long)]
     pub(crate) modules: PathBuf,
-    /// The scenarios to expect, and how many checks have to pass in each.
+    /// The folder with a list `REVISION.txt` for each run: the scenarios to expect, and how many
+    /// checks have to pass in each.
     #[arg(long)]
     pub(crate) scenarios: PathBuf,
     /// Receives the results. What is there is removed.
     #[arg(long)]
     pub(crate) out: PathBuf,
+    /// The run of this revision alone.
+    #[arg(long, value_parser = RUNS.map(|run| run.revision))]
+    pub(crate) revision: Option<String>,
 }
 
 /// The chore by itself.
 pub(crate) fn run(options: &Options) -> Result {
-    let log = options.out.with_extension("log");
-    run_with(options, |mut command| {
+    run_with(options, |revision, mut command| {
+        let log = options.out.join(format!("{revision}.log"));
         let output = File::create(&log).map_err(Problem::failed)?;
         command.stdout(output.try_clone().map_err(Problem::failed)?).stderr(output);
         let mut group = Group::spawn(&mut command).map_err(Problem::failed)?;
@@ -56,25 +76,42 @@ pub(crate) fn run(options: &Options) -> Result {
     })
 }
 
-/// Starts the server, has `start` run the suite's command to its end, stops the server, judges.
-pub(crate) fn run_with(options: &Options, start: impl FnOnce(Command) -> Result<()>) -> Result {
-    let expected = Expected::read(&options.scenarios)?;
+/// Starts the server, has `start` run the suite's command for each revision to its end, stops the
+/// server, judges.
+pub(crate) fn run_with(
+    options: &Options,
+    mut start: impl FnMut(&str, Command) -> Result<()>,
+) -> Result {
+    let mut runs = Vec::new();
+    for run in RUNS {
+        if options.revision.as_ref().is_none_or(|only| only == run.revision) {
+            let list = options.scenarios.join(format!("{}.txt", run.revision));
+            runs.push((run, Expected::read(&list)?));
+        }
+    }
     if options.out.exists() {
         fs::remove_dir_all(&options.out).map_err(Problem::failed)?;
     }
     fs::create_dir_all(&options.out).map_err(Problem::failed)?;
     let server = Server::start(&options.server, &[], &options.out.join("server.log"))?;
-    let mut command = Command::new(&options.node);
-    command.arg(options.modules.join(".bin/conformance"));
-    command.args(["server", "--requirements", REVISION, "--url", &server.url, "-o"]);
-    command.arg(&options.out);
-    start(command)?;
+    for (run, _) in &runs {
+        let mut command = Command::new(&options.node);
+        command.arg(options.modules.join(".bin/conformance"));
+        command.arg("server").args(run.arguments).args(["--url", &server.url, "-o"]);
+        command.arg(options.out.join(run.revision));
+        start(run.revision, command)?;
+    }
     let stopped = server.stop();
-    let verdict = judge(&read_results(&options.out)?, &expected);
-    print!("{}", verdict.report);
+    let (mut notes, mut complaints) = (Vec::new(), Vec::new());
+    for (Run { revision, .. }, expected) in &runs {
+        let verdict = judge(&read_results(&options.out.join(revision))?, expected);
+        print!("  {revision}\n{}", verdict.report);
+        notes.push(format!("{revision}: {}", verdict.note));
+        complaints.extend(verdict.complaints.iter().map(|it| format!("{revision}: {it}")));
+    }
     stopped?;
-    match verdict.complaints.as_slice() {
-        [] => Ok(verdict.note),
+    match complaints.as_slice() {
+        [] => Ok(notes.join("; ")),
         [only] => Err(Problem::Failed(only.clone())),
         [first, rest @ ..] => {
             Err(Problem::Failed(format!("{first} (and {} more, above)", rest.len())))
@@ -198,13 +235,13 @@ fn judge(results: &BTreeMap<String, Tally>, expected: &Expected) -> Verdict {
     for name in expected.0.keys().filter(|&name| !results.contains_key(name)) {
         complaints.push(format!("{name}: did not run"));
     }
-    let note = format!(
-        "{} scenarios: {} checks passed, {} failed ({may_fail} of them in {MAY_FAIL}*), {} warned",
-        results.len(),
-        total.passed,
-        total.failed,
-        total.warned,
-    );
+    let mut note = format!("{} checks passed, {} failed", total.passed, total.failed);
+    if may_fail > 0 {
+        note += &format!(" ({may_fail} of them in {MAY_FAIL}*)");
+    }
+    if total.warned > 0 {
+        note += &format!(", {} warned", total.warned);
+    }
     report += &format!("  {note}\n");
     complaints.iter().for_each(|complaint| report += &format!("  FAILED: {complaint}\n"));
     Verdict { report, note, complaints }

@@ -22,10 +22,13 @@ pub(crate) fn conformance(bench: &mut Bench) -> Result {
         server: bench.tree.quick("examples/conformance"),
         node: tools.node,
         modules: tools.modules,
-        scenarios: bench.tree.root.join("tests/conformance/scenarios.txt"),
+        scenarios: bench.tree.root.join("tests/conformance"),
         out: bench.folder.join("conformance"),
+        revision: None,
     };
-    suite::run_with(&options, |command| bench.attempt("the suite", command).map(drop))
+    suite::run_with(&options, |revision, command| {
+        bench.attempt(&format!("the suite, {revision}"), command).map(drop)
+    })
 }
 
 pub(crate) fn clients(bench: &mut Bench) -> Result {
