@@ -31,7 +31,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result {
     let tree = Tree::find()?;
     let mut bench = Bench::open(&tree, "guest", BUILD, false)?;
-    let suite = tools::suite(&mut bench)?;
+    let suite = tools::node(&mut bench, "conformance")?;
     parts::build_servers(&mut bench)?;
     let folder = tree.target.join("guest");
     let payload = folder.join("payload");
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result {
     let files = [
         (tree.quick("examples/conformance"), "conformance"),
         (this, "xtask"),
-        (suite.node, "node"),
+        (suite.program, "node"),
     ];
     for (from, to) in files {
         fs::copy(&from, payload.join(to))

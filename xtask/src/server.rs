@@ -1,5 +1,6 @@
 //! A server under test: started on a free port, stopped the way a service manager stops it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,10 @@ pub(crate) struct Server {
     log: PathBuf,
     /// `http://ADDR:PORT/mcp`.
     pub(crate) url: String,
+    /// `http://ADDR:PORT`, for metrics and status.
+    pub(crate) admin: String,
+    /// ADDR:PORT for lines, where it was asked for.
+    pub(crate) tcp: Option<String>,
 }
 
 impl Server {
@@ -30,15 +35,19 @@ impl Server {
         command.env_remove("RINGMESH_CONFIG");
         command.stdout(Stdio::piped()).stderr(File::create(log).map_err(cannot)?);
         let mut group = Group::spawn(&mut command).map_err(cannot)?;
-        let address = group.leader.stdout.take().and_then(listening_http);
+        let listening = group.leader.stdout.take().map(listening).unwrap_or_default();
+        let at = |what: &str| listening.get(what).cloned();
+        let (http, admin) = (at("http"), at("admin"));
         let server = Self {
             group,
             log: log.to_owned(),
-            url: format!("http://{}/mcp", address.as_deref().unwrap_or("nowhere")),
+            url: format!("http://{}/mcp", http.as_deref().unwrap_or("nowhere")),
+            admin: format!("http://{}", admin.as_deref().unwrap_or("nowhere")),
+            tcp: at("tcp"),
         };
-        match address {
-            Some(_) => Ok(server),
-            None => Err(server.blame("said no `listening http ADDR:PORT`")),
+        match (http, admin) {
+            (Some(_), Some(_)) => Ok(server),
+            _ => Err(server.blame("said no `listening http ADDR:PORT` or none of `admin`")),
         }
     }
 
@@ -62,17 +71,25 @@ impl Server {
     }
 }
 
-/// Reads until the line that names the port. What follows is read too, so that the server never
-/// waits for a reader.
-fn listening_http(stdout: ChildStdout) -> Option<String> {
-    let (sender, address) = mpsc::channel();
+/// Reads the lines `listening KIND ADDRESS`, until the last of them, which is the admin listener's.
+/// What follows is read too, so that the server never waits for a reader.
+fn listening(stdout: ChildStdout) -> BTreeMap<String, String> {
+    let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(std::result::Result::ok) {
-            if let Some(address) = line.strip_prefix("listening http ") {
-                // Nobody waits for a second one.
-                sender.send(address.trim().to_owned()).ok();
-            }
+            // Nobody waits for what follows.
+            sender.send(line).ok();
         }
     });
-    address.recv_timeout(START).ok()
+    let deadline = Instant::now() + START;
+    let mut addresses = BTreeMap::new();
+    while !addresses.contains_key("admin")
+        && let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    {
+        let words = line.strip_prefix("listening ").and_then(|rest| rest.split_once(' '));
+        if let Some((kind, address)) = words {
+            addresses.insert(kind.to_owned(), address.trim().to_owned());
+        }
+    }
+    addresses
 }

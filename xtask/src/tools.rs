@@ -1,6 +1,7 @@
 //! What the tests need besides Rust, installed once into the git-ignored folder `.tools`: a Python
-//! environment with the packages of `tests/requirements.txt`, Node among them, the conformance
-//! suite as `tests/conformance/package-lock.json` pins it, and cargo-fuzz.
+//! environment with the packages of `tests/requirements.txt`, Node among them, Node's packages as
+//! `package-lock.json` pins them (the conformance suite's in `tests/conformance`, the TypeScript
+//! SDKs' in `tests/clients`), and cargo-fuzz.
 
 use std::fs::{self, File};
 use std::io;
@@ -46,37 +47,40 @@ pub(crate) fn python(bench: &mut Bench) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The conformance suite and the Node that runs it.
-pub(crate) struct Suite {
-    pub(crate) node: PathBuf,
+/// Packages of Node's, and the Node that runs them.
+pub(crate) struct Node {
+    pub(crate) program: PathBuf,
+    /// The folder `node_modules`.
     pub(crate) modules: PathBuf,
 }
 
-pub(crate) fn suite(bench: &mut Bench) -> Result<Suite> {
+/// What `package-lock.json` in the folder `name` of `tests` pins.
+pub(crate) fn node(bench: &mut Bench, name: &str) -> Result<Node> {
     let python = python(bench)?;
     let output = Command::new(&python).args(["-c", NODE_PATH]).output().map_err(Problem::failed)?;
     let wheel = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    let node = wheel.join("bin/node");
+    let program = wheel.join("bin/node");
     let tools = bench.tree.root.join(".tools");
     let _lock = lock(&tools)?;
-    let (folder, stamp) = (tools.join("conformance"), tools.join("conformance.stamp"));
-    let source = bench.tree.root.join("tests/conformance");
+    let (folder, stamp) = (tools.join(name), tools.join(format!("{name}.stamp")));
+    let source = bench.tree.root.join("tests").join(name);
     let wanted = source.join("package-lock.json");
     let modules = folder.join("node_modules");
     if is_current(&stamp, &wanted) {
-        return Ok(Suite { node, modules });
+        return Ok(Node { program, modules });
     }
     clear(&stamp, &folder)?;
     fs::create_dir_all(&folder).map_err(Problem::failed)?;
     for name in ["package.json", "package-lock.json"] {
         fs::copy(source.join(name), folder.join(name)).map_err(Problem::failed)?;
     }
-    let mut command = Command::new(&node);
+    let mut command = Command::new(&program);
     command.arg(wheel.join("lib/node_modules/npm/bin/npm-cli.js")).current_dir(&folder);
     command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]);
-    install(bench, "installing tests/conformance/package-lock.json with npm", command)?;
+    let label = format!("installing tests/{name}/package-lock.json with npm");
+    install(bench, &label, command)?;
     fs::copy(&wanted, &stamp).map_err(Problem::failed)?;
-    Ok(Suite { node, modules })
+    Ok(Node { program, modules })
 }
 
 /// The program cargo-fuzz, and a C++ compiler for what it builds.

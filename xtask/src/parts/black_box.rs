@@ -1,9 +1,10 @@
-//! Clients written by others against the real programs: the conformance suite, the Python SDK.
+//! Clients written by others against the real programs: the conformance suite, the SDKs for Python
+//! and TypeScript.
 
 use std::process::Command;
 
 use crate::child::Bench;
-use crate::part::Result;
+use crate::part::{Problem, Result};
 use crate::server::Server;
 use crate::{suite, tools};
 
@@ -16,11 +17,11 @@ pub(crate) fn build_servers(bench: &mut Bench) -> Result {
 }
 
 pub(crate) fn conformance(bench: &mut Bench) -> Result {
-    let tools = tools::suite(bench)?;
+    let tools = tools::node(bench, "conformance")?;
     build_servers(bench)?;
     let options = suite::Options {
         server: bench.tree.quick("examples/conformance"),
-        node: tools.node,
+        node: tools.program,
         modules: tools.modules,
         scenarios: bench.tree.root.join("tests/conformance"),
         out: bench.folder.join("conformance"),
@@ -31,21 +32,46 @@ pub(crate) fn conformance(bench: &mut Bench) -> Result {
     })
 }
 
+/// Modes of the Python SDK: the newest revision without asking, what the server prefers, the
+/// handshake.
+const PYTHON_MODES: [&str; 3] = ["2026-07-28", "auto", "legacy"];
+/// Lines of the TypeScript SDK with their modes. The older one knows only the handshake.
+const TYPESCRIPT: [(&str, &str); 4] =
+    [("sdk", "legacy"), ("client", "legacy"), ("client", "auto"), ("client", "2026-07-28")];
+
 pub(crate) fn clients(bench: &mut Bench) -> Result {
     let python = tools::python(bench)?;
+    let node = tools::node(bench, "clients")?;
     build_servers(bench)?;
     let program = bench.tree.quick("ringmesh");
-    let serve = Server::start(&program, &["serve"], &bench.folder.join("clients-serve.log"))?;
-    let program = bench.tree.quick("examples/conformance");
-    let fixtures = Server::start(&program, &[], &bench.folder.join("clients-fixtures.log"))?;
-    for mode in ["2026-07-28", "auto"] {
-        let mut command = Command::new(&python);
-        command.arg(bench.tree.root.join("tests/clients/python_client.py"));
-        command.args(["--mode", mode, "--serve", &serve.url, "--conformance", &fixtures.url]);
-        let output = bench.run(&format!("Python client, mode {mode}"), command)?;
+    // Not below the checkout: a socket's path has to be short.
+    let socket = std::env::temp_dir().join(format!("ringmesh-{}.sock", std::process::id()));
+    let lines = ["serve", "--tcp", "127.0.0.1:0", "--unix", &socket.to_string_lossy()];
+    let serve = Server::start(&program, &lines, &bench.folder.join("clients-serve.log"))?;
+    let fixtures = bench.tree.quick("examples/conformance");
+    let fixtures = Server::start(&fixtures, &[], &bench.folder.join("clients-fixtures.log"))?;
+    let tcp = serve.tcp.clone().ok_or_else(|| Problem::failed("no `listening tcp ADDR:PORT`"))?;
+    let sources = bench.tree.root.join("tests/clients");
+    let mut attempt = |label: String, mut command: Command, mode: &str| {
+        command.args(["--mode", mode, "--serve", &serve.url, "--admin", &serve.admin]);
+        command.args(["--conformance", &fixtures.url]).arg("--stdio").arg(&program);
+        let output = bench.run(&label, command)?;
         output.lines().for_each(|line| println!("    {line}"));
+        Ok(())
+    };
+    for mode in PYTHON_MODES {
+        let mut command = Command::new(&python);
+        command.arg(sources.join("python_client.py")).args(["--tcp", &tcp]);
+        command.arg("--unix").arg(&socket);
+        attempt(format!("Python client, mode {mode}"), command, mode)?;
+    }
+    for (sdk, mode) in TYPESCRIPT {
+        let mut command = Command::new(&node.program);
+        command.arg(sources.join("typescript_client.mjs")).arg("--modules").arg(&node.modules);
+        command.args(["--sdk", sdk]);
+        attempt(format!("TypeScript {sdk}, mode {mode}"), command, mode)?;
     }
     serve.stop()?;
     fixtures.stop()?;
-    Ok("the Python SDK in modes 2026-07-28 and auto".to_owned())
+    Ok("the SDKs for Python and TypeScript, in both eras, over HTTP, TCP, Unix, stdio".to_owned())
 }

@@ -64,13 +64,13 @@ pub(crate) const ALL: &[Part] = &[
     },
     Part {
         name: "conformance",
-        what: "the MCP conformance suite, every check counted",
+        what: "the MCP conformance suite in four revisions, every check counted",
         limit_s: 1500,
         run: black_box::conformance,
     },
     Part {
         name: "clients",
-        what: "the Python SDK as a client",
+        what: "the SDKs for Python and TypeScript as clients",
         limit_s: 900,
         run: black_box::clients,
     },
