@@ -93,10 +93,8 @@ fn reconnection() -> Tool {
     Tool::new("test_reconnection")
         .description("Closes its stream and answers to the client that comes back")
         .blocking(|(): (), context: &Context| {
-            close_stream(context, RETRY);
+            context.close_stream(RETRY)?;
             std::thread::sleep(ALONE);
-            "Reconnection test completed successfully."
+            Ok::<_, NoteError>("Reconnection test completed successfully.")
         })
 }
-
-fn close_stream(_: &Context, _: Duration) {}
