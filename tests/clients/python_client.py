@@ -14,11 +14,13 @@ import json
 import tempfile
 import time
 import urllib.request
+import warnings
 from pathlib import Path
 
 import mcp.client.stdio
 import mcp_types as types
 from mcp import Client, StdioServerParameters
+from mcp.shared.exceptions import MCPDeprecationWarning
 
 import line_transport
 
@@ -244,6 +246,8 @@ async def main():
     parser.add_argument("--conformance", required=True, help="URL of examples/conformance")
     options = parser.parse_args()
     options.version = LEGACY if options.mode == "legacy" else MODERN
+    # What the older versions have is what there is to try.
+    warnings.simplefilter("ignore", MCPDeprecationWarning)
     async with asyncio.timeout(TIMEOUT_S):
         print("http:", await try_the_network(options.serve, options))
         if options.tcp:
