@@ -298,8 +298,13 @@ impl Shard {
             waiter.route = route;
             waiter.timer = Some(timer);
         }
-        if let Some(calls) = self.calls_of(route, session) {
-            calls.push(call);
+        match route {
+            Route::Line(conn) => self.line_state_or_new(conn).calls.push(call),
+            Route::Http(..) | Route::Events(_) => {
+                if let Some(calls) = self.calls_of(route, session) {
+                    calls.push(call);
+                }
+            }
         }
     }
 
