@@ -13,7 +13,7 @@ use serde_json::{Map, Number, Value};
 use crate::config::Plan;
 use crate::server::{
     Builder, Completion, Content, Error, Handle, Json, Prompt, PromptResult, Resource,
-    ResourceContents, Server, Template, Tool, ToolAnnotations, Variables,
+    ResourceContents, Server, Template, Tool, ToolAnnotations, Variables, schema_of,
 };
 use crate::{Call, Context};
 
@@ -140,21 +140,19 @@ fn sleep_ms(tool_timeout: Duration) -> Tool {
         .description(
             "Sleeps, reports progress meanwhile where that is asked for, and can be cancelled",
         )
-        .annotations(pure());
-    let timeout_ms = u64::try_from(tool_timeout.as_millis()).unwrap_or(u64::MAX);
+        .annotations(pure())
+        .input_schema(sleep_schema(tool_timeout));
     #[cfg(feature = "tokio")]
     return tool.asynchronous(move |sleep: Sleep, context: Context| async move {
-        check_sleep(sleep.ms, timeout_ms)?;
         let started = tokio::time::Instant::now();
         for slept_ms in steps(sleep.ms) {
             tokio::time::sleep_until(started + Duration::from_millis(slept_ms)).await;
             report(&context, slept_ms, sleep.ms);
         }
-        Ok::<_, String>(format!("slept {} ms", sleep.ms))
+        format!("slept {} ms", sleep.ms)
     });
     #[cfg(not(feature = "tokio"))]
     tool.blocking(move |sleep: Sleep, context: &Context| {
-        check_sleep(sleep.ms, timeout_ms)?;
         let started = Instant::now();
         for slept_ms in steps(sleep.ms) {
             let until = Duration::from_millis(slept_ms);
@@ -164,15 +162,16 @@ fn sleep_ms(tool_timeout: Duration) -> Tool {
             }
             report(context, slept_ms, sleep.ms);
         }
-        Ok::<_, String>(format!("slept {} ms", sleep.ms))
+        format!("slept {} ms", sleep.ms)
     })
 }
 
-fn check_sleep(ms: u64, timeout_ms: u64) -> Result<(), String> {
-    if ms < timeout_ms {
-        return Ok(());
-    }
-    Err(format!("arguments.ms: must be below {timeout_ms}, the time that a tool may take"))
+/// A sleep is shorter than the time that a tool may take, which is known only now.
+fn sleep_schema(tool_timeout: Duration) -> Value {
+    let timeout_ms = u64::try_from(tool_timeout.as_millis()).unwrap_or(u64::MAX);
+    let mut schema = schema_of::<Sleep>();
+    schema["properties"]["ms"]["maximum"] = timeout_ms.saturating_sub(1).into();
+    schema
 }
 
 /// When to report, in milliseconds from the start; the last is the end.
@@ -309,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_sleep_ends_within_the_time_of_tools() {
-        assert!(check_sleep(59_999, 60_000).is_ok());
-        assert!(check_sleep(60_000, 60_000).is_err());
+        let schema = sleep_schema(Duration::from_secs(60));
+        assert_eq!(schema["properties"]["ms"]["maximum"], 59_999);
+        assert_eq!(schema["type"], "object");
     }
 }

@@ -347,6 +347,10 @@ fn wrong_names_and_arguments_are_told() {
         let text = result["content"][0]["text"].as_str().expect("text");
         assert!(text.contains("arguments"), "{text}");
     }
+    // What the schema promises, the tool need not check.
+    let answer = client.ask(&call("sleep_ms", json!({"ms": 60_000})));
+    assert_eq!(answer.result()["isError"], true);
+    assert_eq!(answer.text(), "arguments.ms: 60000 is greater than the maximum of 59999");
 }
 
 #[test]

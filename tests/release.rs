@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         ("an_inline_tool_that_overruns_is_named_in_the_log", overrun_inline),
         ("a_client_that_goes_away_has_its_future_dropped", disconnect),
         ("a_flood_of_log_messages_costs_no_answer", log_flood),
+        ("arguments_are_checked_wherever_a_tool_runs", checks),
         ("lists_come_in_pages", pages),
         ("a_tool_that_never_ends_does_not_hold_up_the_stop", stop),
     ])
@@ -258,6 +259,42 @@ fn log_flood() {
     assert_eq!(client.frame(), None);
     // Without a level there is none.
     assert_eq!(client.ask(&call("logs", json!({"events": 3}))).text(), "logged");
+    drop(client);
+    server.assert_clean();
+}
+
+fn checks() {
+    let server = start("--blocking-threads 1 --async-threads 1");
+    let mut client = server.connect();
+    let long = "x".repeat(1 << 20);
+    let deep = (0..50).fold(json!({"leaf": 0}), |inner, _| json!({"leaf": 0, "next": inner}));
+    let street = |street: Value| json!({"phone": "1", "address": {"street": street}});
+    let table = [
+        (json!({}), "arguments: "),
+        (json!({"email": "e"}), "arguments: \"address\" is a required property"),
+        (json!({"phone": 1}), "arguments.phone: 1 is not of type \"string\""),
+        (street(json!("1st")), "arguments.address.street: \"1st\" does not match"),
+        (street(json!(long)), "arguments.address.street: value is longer than 20 characters"),
+        (
+            json!({"phone": "1", "address": {"lines": ["a"]}}),
+            "arguments.address.lines[0]: \"a\" is not of type \"integer\"",
+        ),
+        (json!({"phone": "1", &long: 1}), "arguments: "),
+        (json!({"phone": "1", "tree": deep}), "arguments"),
+        (json!({"phone": "1", "address": vec![json!({}); 100_000]}), "arguments"),
+    ];
+    for name in ["checks_inline", "checks_async", "checks_blocking"] {
+        for good in [json!({"phone": "1"}), json!({"email": "no mail", "address": {}})] {
+            assert_eq!(client.ask(&call(name, good)).text(), "ran");
+        }
+        for (arguments, expected) in &table {
+            let answer = client.ask(&call(name, arguments.clone()));
+            assert_eq!((answer.status, &answer.result()["isError"]), (200, &json!(true)));
+            let text = answer.text();
+            assert!(text.starts_with(expected) && text.len() < 600, "{name} {expected}: {text}");
+        }
+    }
+    assert_fine(&server);
     drop(client);
     server.assert_clean();
 }

@@ -6,23 +6,34 @@ use std::fmt::Write as _;
 
 use serde::de::DeserializeOwned;
 
+use super::input::shortened;
+
 /// Reads the JSON text of arguments. Absent and `null` arguments count as an empty object, and
 /// `()` takes any object. Allocates nothing but what `A` holds.
 ///
 /// # Errors
 /// Place and reason, such as `arguments.a: invalid type: string "x", expected i64`.
 pub(super) fn read<A: DeserializeOwned + 'static>(text: &str) -> Result<A, String> {
-    let text = if text == "null" { "{}" } else { text };
-    // serde reads a struct from an array as well.
-    if !text.starts_with('{') {
-        return Err("arguments: must be an object".to_owned());
-    }
+    let text = object(text)?;
     let text = if TypeId::of::<A>() == TypeId::of::<()>() { "null" } else { text };
     serde_json::from_str(text).map_err(|error| explain(text, &error))
 }
 
+/// The text of an object: what absent and `null` arguments stand for, or the arguments.
+///
+/// # Errors
+/// They are no object. serde would read a struct from an array as well.
+pub(super) fn object(text: &str) -> Result<&str, String> {
+    match text {
+        "null" => Ok("{}"),
+        text if text.starts_with('{') => Ok(text),
+        _ => Err("arguments: must be an object".to_owned()),
+    }
+}
+
+/// Names place and reason, with at most some 500 bytes of each.
 #[cold]
-fn explain(text: &str, error: &serde_json::Error) -> String {
+pub(super) fn explain(text: &str, error: &serde_json::Error) -> String {
     let mut reason = error.to_string();
     if let Some(at) = reason.rfind(" at line ") {
         reason.truncate(at);
@@ -33,7 +44,7 @@ fn explain(text: &str, error: &serde_json::Error) -> String {
         0 => "arguments".to_owned(),
         _ => place(text, line_start + error.column().saturating_sub(1)),
     };
-    format!("{place}: {reason}")
+    format!("{}: {}", shortened(&place), shortened(&reason))
 }
 
 enum Step<'t> {

@@ -1,7 +1,7 @@
 //! What tools, resources, templates and prompts have in common: a definition for clients, written
 //! first, and then the code.
 
-use ringmesh_runtime::catalog::Handler;
+use ringmesh_runtime::catalog::{CatalogError, Handler};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 pub struct Draft(());
 
 /// An entry that a server can offer.
-pub struct Ready(pub(super) Box<dyn FnOnce(&Defaults) -> Handler + Send>);
+pub struct Ready(pub(super) Box<Enter>);
+
+/// Makes an entry's handler as the entry enters the catalog.
+pub(super) type Enter = dyn FnOnce(&Defaults, &Definition) -> Result<Handler, CatalogError> + Send;
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,7 +29,7 @@ impl Draft {
 
 impl Ready {
     pub(super) fn new(handler: Handler) -> Self {
-        Self(Box::new(|_| handler))
+        Self(Box::new(|_, _| Ok(handler)))
     }
 }
 

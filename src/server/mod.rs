@@ -11,6 +11,7 @@ mod definition;
 mod error;
 mod handle;
 mod handler;
+mod input;
 mod prompt;
 mod resource;
 mod result;

@@ -258,7 +258,7 @@ impl Prompt {
         if let Some(name) = self.completers.names().find(|name| !known(name)) {
             return Err(CatalogError::Unknown("argument", name.to_owned()));
         }
-        let handler = (self.state.0)(defaults);
+        let handler = (self.state.0)(defaults, &self.definition)?;
         let definition = self.definition.into_value();
         catalog::Prompt::new(&definition, handler, self.completers.into_handler())
     }

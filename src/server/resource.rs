@@ -214,7 +214,8 @@ impl Resource {
     }
 
     pub(super) fn into_entry(self, defaults: &Defaults) -> Result<catalog::Resource, CatalogError> {
-        catalog::Resource::new(&self.definition.into_value(), (self.state.0)(defaults))
+        let handler = (self.state.0)(defaults, &self.definition)?;
+        catalog::Resource::new(&self.definition.into_value(), handler)
     }
 }
 
@@ -283,7 +284,7 @@ impl Template {
         if let Some(name) = self.completers.names().find(|name| !uri.has(name)) {
             return Err(CatalogError::Unknown("variable", name.to_owned()));
         }
-        let handler = (self.state.0)(defaults);
+        let handler = (self.state.0)(defaults, &self.definition)?;
         let definition = self.definition.into_value();
         catalog::Template::new(&definition, handler, self.completers.into_handler())
     }
@@ -327,9 +328,9 @@ fn ready(
     make: impl FnOnce(Writer) -> Handler + Send + 'static,
 ) -> Ready {
     let mime_type = definition.text("mimeType").map(str::to_owned);
-    Ready(Box::new(move |defaults| {
+    Ready(Box::new(move |defaults, _| {
         let ttl_ms = caching.ttl_ms.unwrap_or(defaults.read_ttl_ms);
-        make(Writer { mime_type, ttl_ms, scope: caching.scope })
+        Ok(make(Writer { mime_type, ttl_ms, scope: caching.scope }))
     }))
 }
 

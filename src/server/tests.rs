@@ -105,7 +105,38 @@ fn arguments_that_do_not_fit_are_a_result_for_the_model() {
     assert_eq!((ending, text_of(&result)), (Ending::Complete, "Ann"));
     let (ending, result) = call_tool(tool(), json!({"name": 5}));
     assert_eq!((ending, &result["isError"]), (Ending::ToolError, &json!(true)));
-    assert_eq!(text_of(&result), "arguments.name: invalid type: integer `5`, expected a string");
+    assert_eq!(text_of(&result), "arguments.name: 5 is not of type \"string\"");
+}
+
+/// Reads from more than its schema says: not only a text, and not only under its name.
+#[derive(Deserialize, schemars::JsonSchema)]
+struct Lenient {
+    #[serde(alias = "nom")]
+    #[schemars(with = "String")]
+    name: Value,
+}
+
+#[test]
+fn the_schema_counts_where_the_type_would_take_more() {
+    let tool = || Tool::new("t").inline(|lenient: Lenient, _: &Call<'_>| lenient.name.to_string());
+    assert_eq!(call_tool(tool(), json!({"name": "Ann"})).0, Ending::Complete);
+    for arguments in [json!({"name": 5}), json!({"nom": "Ann"})] {
+        let (ending, result) = call_tool(tool(), arguments.clone());
+        assert_eq!(ending, Ending::ToolError, "{arguments} {result}");
+    }
+}
+
+#[test]
+fn a_tool_whose_schema_cannot_be_used_does_not_enter_the_catalog() {
+    let tool =
+        |schema: Value| Tool::new("t").input_schema(schema).inline(|_: Value, _: &Call<'_>| ());
+    let remote = json!({"type": "object", "properties": {"a": {"$ref": "https://e.example/s"}}});
+    let error = Server::builder("s", "1").tool(tool(remote.clone())).build().expect_err("remote");
+    let expected = "tool 't': inputSchema/properties/a/$ref: 'https://e.example/s' refers to";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    let server = Server::builder("s", "1").tool(tool(json!({"type": "object"}))).build();
+    let handle = server.expect("valid").handle();
+    assert!(matches!(handle.replace_tool(tool(remote)), Err(CatalogError::Schema(..))));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::arguments;
 use super::definition::{Defaults, Definition, Draft, Ready, ToolAnnotations, described};
 use super::handler::{self, Refusal};
+use super::input::Input;
 use super::result::IntoToolResult;
 use super::schema::{arguments_schema_of, output_schema_of};
 
@@ -56,6 +57,12 @@ impl Tool<Draft> {
     /// The schema of the arguments (JSON Schema 2020-12, of type object), verbatim, in place of the
     /// one that is derived from their type.
     ///
+    /// Arguments are checked against it before the tool runs, and so they are against a derived
+    /// one. `$schema` may name draft 4, 6, 7, 2019-09 or 2020-12. References lead to places in the
+    /// schema itself; nothing is fetched. `format` is an annotation. Patterns are those of the crate
+    /// `regex`, which has no look-around and no back-references. A schema that cannot be used is an
+    /// error of [`super::Builder::build`] and [`super::Handle::add_tool`].
+    ///
     /// A property with `x-mcp-header` is mirrored by clients into a header; the server checks it.
     pub fn input_schema(mut self, schema: Value) -> Self {
         self.definition.set("inputSchema", schema);
@@ -81,7 +88,7 @@ impl Tool<Draft> {
         R: IntoToolResult + 'static,
         F: Fn(A, &Call<'_>) -> R + Send + Sync + 'static,
     {
-        self.ready::<A>(handler::inline(read::<A>, run, R::write))
+        self.ready::<A>(move |input| handler::inline(read::<A>(input), run, R::write))
     }
 
     /// Gives it a future, which runs on the pool of async tools and is dropped at its next await
@@ -94,7 +101,7 @@ impl Tool<Draft> {
         F: Fn(A, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = R> + Send + 'static,
     {
-        self.ready::<A>(handler::asynchronous(read::<A>, run, R::write))
+        self.ready::<A>(move |input| handler::asynchronous(read::<A>(input), run, R::write))
     }
 
     /// Gives it a function that may block, which runs on a thread of the pool of blocking tools.
@@ -106,23 +113,39 @@ impl Tool<Draft> {
         R: IntoToolResult + 'static,
         F: Fn(A, &Context) -> R + Send + Sync + 'static,
     {
-        self.ready::<A>(handler::blocking(read::<A>, run, R::write))
+        self.ready::<A>(move |input| handler::blocking(read::<A>(input), run, R::write))
     }
 
-    fn ready<A: JsonSchema>(mut self, handler: Handler) -> Tool {
+    fn ready<A: JsonSchema>(
+        mut self,
+        handler: impl FnOnce(Input) -> Handler + Send + 'static,
+    ) -> Tool {
         if self.definition.member("inputSchema").is_none() {
             self.definition.set("inputSchema", arguments_schema_of::<A>());
         }
-        Tool { definition: self.definition, state: Ready::new(handler) }
+        let enter = |_: &Defaults, definition: &Definition| {
+            let name = definition.text("name").unwrap_or_default();
+            let schema = definition.member("inputSchema").unwrap_or(&Value::Null);
+            Ok(handler(Input::compile(name, schema)?))
+        };
+        Tool { definition: self.definition, state: Ready(Box::new(enter)) }
     }
 }
 
 impl Tool {
     pub(super) fn into_entry(self, defaults: &Defaults) -> Result<catalog::Tool, CatalogError> {
-        catalog::Tool::new(&self.definition.into_value(), (self.state.0)(defaults))
+        let handler = (self.state.0)(defaults, &self.definition)?;
+        catalog::Tool::new(&self.definition.into_value(), handler)
     }
 }
 
-fn read<A: DeserializeOwned + 'static>(call: &Call<'_>) -> Result<A, Refusal> {
-    arguments::read(call.arguments()).map_err(Refusal::Tool)
+/// Checks arguments against the schema, and reads them.
+fn read<A: DeserializeOwned + 'static>(
+    input: Input,
+) -> impl Fn(&Call<'_>) -> Result<A, Refusal> + Send + Sync + 'static {
+    move |call| {
+        let text = arguments::object(call.arguments()).map_err(Refusal::Tool)?;
+        input.check(text).map_err(Refusal::Tool)?;
+        arguments::read(text).map_err(Refusal::Tool)
+    }
 }

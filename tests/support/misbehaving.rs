@@ -11,6 +11,7 @@ use ringmesh::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// Resources `paged://0` and so on, in a list that comes in pages.
 const PAGED: usize = 7;
@@ -22,7 +23,42 @@ pub(crate) fn server(_: &Plan) -> Result<Server, CatalogError> {
     let builder = panics(builder);
     let builder = overruns(builder);
     let builder = changes(builder, &handle);
+    let builder = checks(builder);
     (0..PAGED).fold(builder, |builder, at| builder.resource(page(at))).build()
+}
+
+/// One schema, whose check takes the validator, for a handler of each kind.
+fn checks(builder: Builder) -> Builder {
+    let tool = |name: &str| {
+        Tool::new(name).input_schema(json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "$defs": {
+                "address": {"$anchor": "address", "type": "object", "properties": {
+                    "street": {"type": "string", "maxLength": 20, "pattern": "^\\p{L}"},
+                    "lines": {"type": "array", "prefixItems": [{"type": "integer"}]},
+                }},
+                "tree": {"anyOf": [
+                    {"properties": {"leaf": {"const": true}, "next": {"$ref": "#/$defs/tree"}}},
+                    {"properties": {"leaf": {"const": false}, "next": {"$ref": "#/$defs/tree"}}},
+                ]},
+            },
+            "properties": {
+                "address": {"$ref": "#address"},
+                "tree": {"$ref": "#/$defs/tree"},
+                "phone": {"type": "string"},
+                "email": {"type": "string", "format": "email"},
+            },
+            "anyOf": [{"required": ["phone"]}, {"required": ["email"]}],
+            "if": {"required": ["email"]},
+            "then": {"required": ["address"]},
+            "unevaluatedProperties": false,
+        }))
+    };
+    builder
+        .tool(tool("checks_inline").inline(|_: Value, _: &Call<'_>| "ran"))
+        .tool(tool("checks_async").asynchronous(|_: Value, _: Context| async { "ran" }))
+        .tool(tool("checks_blocking").blocking(|_: Value, _: &Context| "ran"))
 }
 
 fn panics(builder: Builder) -> Builder {

@@ -28,6 +28,9 @@ pub enum CatalogError {
     /// An `x-mcp-header` breaks the specification's rules.
     #[error("tool '{0}': x-mcp-header '{1}' {2}")]
     ParamHeader(String, String, &'static str),
+    /// An input schema cannot be used: tool, place (a JSON pointer) and reason.
+    #[error("tool '{0}': inputSchema{1}: {2}")]
+    Schema(String, String, String),
     /// A URI template cannot be matched.
     #[error(transparent)]
     Template(#[from] TemplateError),
