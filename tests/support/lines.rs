@@ -18,16 +18,25 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// One connection.
 pub(crate) struct Lines {
     writer: Option<Box<dyn Write + Send>>,
-    shut: Option<Box<dyn FnOnce() + Send>>,
+    /// Ends one half, or both.
+    shut: Box<dyn Fn(Shutdown) + Send>,
     lines: Receiver<Vec<u8>>,
 }
 
+impl Drop for Lines {
+    /// The thread that reads has the stream too, and would keep it open.
+    fn drop(&mut self) {
+        self.writer = None;
+        (self.shut)(Shutdown::Both);
+    }
+}
+
 impl Lines {
-    /// Speaks over these; `shut` ends what is written, beyond dropping the writer.
+    /// Speaks over these; `shut` ends one half or both, beyond dropping them.
     pub(crate) fn new(
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
-        shut: impl FnOnce() + Send + 'static,
+        shut: impl Fn(Shutdown) + Send + 'static,
     ) -> Self {
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -43,14 +52,14 @@ impl Lines {
                 }
             }
         });
-        Self { writer: Some(Box::new(writer)), shut: Some(Box::new(shut)), lines }
+        Self { writer: Some(Box::new(writer)), shut: Box::new(shut), lines }
     }
 
     pub(crate) fn tcp(address: SocketAddr) -> Self {
         let stream = wait_for("a connection", || TcpStream::connect(address).ok());
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         let end = stream.try_clone().expect("a socket");
-        let shut = move || end.shutdown(Shutdown::Write).unwrap_or_default();
+        let shut = move |how| end.shutdown(how).unwrap_or_default();
         Self::new(stream.try_clone().expect("a socket"), stream, shut)
     }
 
@@ -58,7 +67,7 @@ impl Lines {
         let stream = wait_for("a connection", || UnixStream::connect(path).ok());
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         let end = stream.try_clone().expect("a socket");
-        let shut = move || end.shutdown(Shutdown::Write).unwrap_or_default();
+        let shut = move |how| end.shutdown(how).unwrap_or_default();
         Self::new(stream.try_clone().expect("a socket"), stream, shut)
     }
 
@@ -79,9 +88,7 @@ impl Lines {
 
     pub(crate) fn finish_sending(&mut self) -> &mut Self {
         self.writer = None;
-        if let Some(shut) = self.shut.take() {
-            shut();
-        }
+        (self.shut)(Shutdown::Write);
         self
     }
 

@@ -29,7 +29,7 @@ impl Piped {
     pub(crate) fn start_command(command: Command, flags: &str) -> (Self, Lines) {
         let (mut server, stdout) = Self::spawn(command, flags);
         let stdin = server.child.stdin.take().expect("piped");
-        let lines = Lines::new(stdout, stdin, || {});
+        let lines = Lines::new(stdout, stdin, |_| {});
         (server, lines)
     }
 
