@@ -4,10 +4,10 @@ mod support;
 
 use serde_json::json;
 use support::lines::{
-    assert_answers_before_the_end, assert_refuses_long_lines, assert_shakes_hands,
-    assert_speaks_legacy, assert_speaks_modern, assert_survives_garbage, legacy, message,
+    assert_refuses_long_lines, assert_shakes_hands, assert_speaks_modern, assert_speaks_to_many,
+    assert_survives_garbage, cancelled, legacy, message,
 };
-use support::{Lines, Server, call, plain};
+use support::{Lines, Server, call, plain, request};
 
 const TCP: &str = "--tcp 127.0.0.1:0";
 
@@ -16,13 +16,7 @@ fn both_eras_are_served_beside_http() {
     let server = Server::start(&format!("--shards 2 {TCP} {TCP}"));
     assert_eq!(server.tcp.len(), 2);
     for &address in &server.tcp {
-        let mut clients: Vec<Lines> = (0..6).map(|_| Lines::tcp(address)).collect();
-        for (at, lines) in clients.iter_mut().enumerate() {
-            if at % 2 == 0 { assert_speaks_modern(lines) } else { assert_speaks_legacy(lines) }
-        }
-        for lines in &mut clients {
-            assert_answers_before_the_end(lines);
-        }
+        assert_speaks_to_many((0..6).map(|_| Lines::tcp(address)).collect());
     }
     let sum = call("add", json!({"a": 1, "b": 2}));
     assert_eq!(server.connect().ask(&sum).text(), "3", "HTTP is served as before");
@@ -62,6 +56,65 @@ fn garbage_harms_its_sender_alone() {
         Lines::tcp(server.tcp[0]).send(first).assert_ends();
     }
     assert_speaks_modern(&mut Lines::tcp(server.tcp[0]));
+    server.assert_clean();
+}
+
+#[test]
+fn a_cancelled_call_is_over_while_its_connection_lives() {
+    let server = Server::start(TCP);
+    let mut lines = Lines::tcp(server.tcp[0]);
+    let in_flight = |count: u64| {
+        server.wait_for("calls in flight", |status| status["totals"]["calls_in_flight"] == count)
+    };
+    for handshake in [false, true] {
+        if handshake {
+            assert_shakes_hands(&mut lines);
+        }
+        for id in 0..5 {
+            lines.say(&message(&call("sleep_ms", json!({"ms": 50_000})).id(id)));
+        }
+        in_flight(5);
+        for id in 0..5 {
+            lines.say(&cancelled(id));
+        }
+        in_flight(0);
+        // One that is cancelled twice, or never was, is nothing.
+        lines.say(&cancelled(0)).say(&cancelled(77));
+        lines.assert_silent();
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_takes_its_calls_along() {
+    let server = Server::start(TCP);
+    let mut lines = Lines::tcp(server.tcp[0]);
+    for id in 0..20 {
+        lines.say(&message(&call("sleep_ms", json!({"ms": 5_000})).id(id)));
+    }
+    server.wait_for("calls", |status| status["totals"]["calls_in_flight"] == 20);
+    drop(lines);
+    server.assert_clean();
+}
+
+#[test]
+fn subscriptions_share_a_connection_with_calls_and_end_with_the_input() {
+    let server = Server::start(TCP);
+    let mut lines = Lines::tcp(server.tcp[0]);
+    for id in ["one", "two"] {
+        let all = json!({"notifications": {"toolsListChanged": true}});
+        lines.say(&message(&request("subscriptions/listen", all).id(id)));
+        let acknowledged = lines.next().expect("a line");
+        assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
+    }
+    let sum = lines.ask(&message(&call("add", json!({"a": 1, "b": 2})).id("sum")));
+    assert_eq!(sum["result"]["content"][0]["text"], "3");
+    server.wait_for("two streams", |status| status["totals"]["streams"] == 2);
+    lines.say(&cancelled("one"));
+    server.wait_for("one stream", |status| status["totals"]["streams"] == 1);
+    lines.finish_sending();
+    while let Some(last) = lines.next() {
+        assert_eq!(last["id"], "two", "{last}");
+    }
     server.assert_clean();
 }
 

@@ -15,7 +15,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use own::{start, tool};
 use serde_json::{Value, json};
-use support::{Client, Request, Server, call, request, wait_for};
+use support::lines::message;
+use support::server::program;
+use support::{Client, Piped, Request, Server, call, request, wait_for};
 
 const INTERNAL_ERROR: i64 = -32603;
 
@@ -32,12 +34,23 @@ fn main() -> ExitCode {
         ("a_flood_of_log_messages_costs_no_answer", log_flood),
         ("arguments_are_checked_wherever_a_tool_runs", checks),
         ("lists_come_in_pages", pages),
+        ("a_tool_that_prints_does_not_break_the_protocol", printing),
         ("a_tool_that_never_ends_does_not_hold_up_the_stop", stop),
     ])
 }
 
 fn assert_fine(server: &Server) {
     assert_eq!(server.connect().ask(&tool("fine")).text(), "fine");
+}
+
+fn printing() {
+    let own = std::env::current_exe().expect("this program");
+    let (mut server, mut lines) = Piped::start_command(program(&own, "serve"), "");
+    let answer = lines.ask(&message(&tool("prints")));
+    assert_eq!(answer["result"]["content"][0]["text"], "Ok(0) Ok(true)", "{answer}");
+    lines.finish_sending().assert_ends();
+    assert_eq!(server.ended().0, Some(0));
+    server.wait_for_log("a stray line\nstray\n");
 }
 
 fn outcome(status: &Value, outcome: &str) -> u64 {

@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use support::lines::{
-    assert_answers_before_the_end, assert_refuses_long_lines, assert_speaks_legacy,
-    assert_speaks_modern, assert_survives_garbage, message,
+    assert_refuses_long_lines, assert_speaks_to_many, assert_survives_garbage, message,
 };
 use support::server::ringmesh;
 use support::{Lines, Server, call};
@@ -56,14 +55,7 @@ fn both_eras_are_served_to_clients_of_all_shards() {
     let place = Place::new("eras");
     let server = Server::start(&format!("--shards 3 {}", place.flag()));
     assert_eq!(fs::metadata(&place.0).expect("the file").permissions().mode() & 0o777, 0o600);
-    let mut clients: Vec<Lines> = (0..12).map(|_| Lines::unix(&place.0)).collect();
-    for (at, lines) in clients.iter_mut().enumerate() {
-        if at % 2 == 0 { assert_speaks_modern(lines) } else { assert_speaks_legacy(lines) }
-    }
-    for lines in &mut clients {
-        assert_answers_before_the_end(lines);
-    }
-    drop(clients);
+    assert_speaks_to_many((0..12).map(|_| Lines::unix(&place.0)).collect());
     server.assert_clean();
 }
 

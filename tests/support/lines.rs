@@ -145,6 +145,11 @@ fn notification(method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "method": method, "params": params})
 }
 
+/// The client wants no answer any more.
+pub(crate) fn cancelled(id: impl Into<Value>) -> Value {
+    notification("notifications/cancelled", json!({"requestId": id.into()}))
+}
+
 fn text(answer: &Value) -> &str {
     answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
 }
@@ -152,6 +157,24 @@ fn text(answer: &Value) -> &str {
 fn names(answer: &Value) -> Vec<&str> {
     let tools = answer["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer}"));
     tools.iter().filter_map(|tool| tool["name"].as_str()).collect()
+}
+
+/// Both eras by turns, all at the same time, each to its end.
+pub(crate) fn assert_speaks_to_many(clients: Vec<Lines>) {
+    let speak = |(at, mut lines): (usize, Lines)| {
+        if at.is_multiple_of(2) {
+            assert_speaks_modern(&mut lines);
+        } else {
+            assert_speaks_legacy(&mut lines);
+        }
+        assert_answers_before_the_end(&mut lines);
+    };
+    let clients: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|client| thread::spawn(move || speak(client)))
+        .collect();
+    clients.into_iter().for_each(|client| client.join().expect("a client"));
 }
 
 /// Lists tools, calls some, hears of progress and cancels, in protocol version 2026-07-28.
@@ -168,7 +191,7 @@ pub(crate) fn assert_speaks_modern(lines: &mut Lines) {
     // A call in flight holds up nobody, and one that is cancelled says nothing any more.
     lines.say(&message(&call("sleep_ms", json!({"ms": 50_000})).id("long")));
     assert_eq!(text(&lines.ask(&add("meanwhile", 5))), "7");
-    lines.say(&notification("notifications/cancelled", json!({"requestId": "long"})));
+    lines.say(&cancelled("long"));
     lines.assert_silent();
     assert_eq!(text(&lines.ask(&add("after", 6))), "8");
 }
@@ -187,7 +210,7 @@ pub(crate) fn assert_speaks_legacy(lines: &mut Lines) {
     assert_reports(lines, &slow, "p");
     lines.say(&legacy_call("long", "sleep_ms", json!({"ms": 50_000})));
     assert_eq!(text(&lines.ask(&add("meanwhile", 5))), "7");
-    lines.say(&notification("notifications/cancelled", json!({"requestId": "long"})));
+    lines.say(&cancelled("long"));
     lines.assert_silent();
     assert_eq!(text(&lines.ask(&add("after", 6))), "8");
 }

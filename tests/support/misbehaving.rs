@@ -63,6 +63,13 @@ fn checks(builder: Builder) -> Builder {
 
 fn panics(builder: Builder) -> Builder {
     builder
+        .tool(Tool::new("prints").blocking(|(): (), _: &Context| {
+            // As a library does that logs to standard output, and a child that inherits it.
+            println!("a stray line");
+            let read = std::io::read_to_string(std::io::stdin()).map(|text| text.len());
+            let child = std::process::Command::new("sh").args(["-c", "echo stray; cat"]).status();
+            format!("{read:?} {:?}", child.map(|status| status.success()))
+        }))
         .tool(Tool::new("panics_inline").inline(|(): (), _: &Call<'_>| boom()))
         .tool(Tool::new("panics_async").asynchronous(|(): (), _: Context| async {
             tokio::time::sleep(Duration::from_millis(1)).await;
