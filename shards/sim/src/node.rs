@@ -18,6 +18,9 @@ use crate::offer::EVENTS_MAX;
 use crate::trace::Trace;
 use crate::world::{MS, UNIX_MS};
 
+/// Requests that a shard's lane holds at most.
+pub(crate) const REQUESTS_MAX: usize = 5;
+
 /// A doorbell: a ring is kept until the shard wakes.
 #[derive(Default)]
 struct Flag(AtomicBool);
@@ -170,7 +173,7 @@ impl PostBox {
     pub(crate) fn new(limits: &Limits, dice: &mut Dice) -> Self {
         let bell = Arc::new(Flag::default());
         let capacities = Capacities {
-            requests: 2,
+            requests: 2 + dice.below(REQUESTS_MAX - 1),
             replies: limits.calls_max as usize,
             notes: 1 + dice.below(6),
             events: EVENTS_MAX,

@@ -344,7 +344,21 @@ impl Author {
         let mut wire = Wire::new("tools/list", None);
         let text = |text: &str| text.as_bytes().to_vec();
         let (bytes, status, close) = match dice.below(8) {
-            0 => (text("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"), 405, Close::Never),
+            0 => {
+                // Modern versions have no sessions, and what has none is asked nothing without one.
+                let (method, version, status) = match dice.below(5) {
+                    0 => ("GET", VERSION_2026_07_28, 405),
+                    1 => ("DELETE", VERSION_2026_07_28, 405),
+                    2 => ("PUT", "2025-11-25", 405),
+                    3 => ("GET", "2025-11-25", 400),
+                    _ => ("DELETE", "2025-06-18", 400),
+                };
+                let head = format!(
+                    "{method} /mcp HTTP/1.1\r\nHost: localhost\r\n\
+                     MCP-Protocol-Version: {version}\r\n\r\n"
+                );
+                (head.into_bytes(), status, Close::Never)
+            }
             1 => {
                 wire.path = "/other";
                 let body = message(&id, "tools/list", "", VERSION_2026_07_28, false);

@@ -19,7 +19,7 @@ use crate::check::Facts;
 use crate::client::{Client, Temper};
 use crate::fault::{Dice, Fault};
 use crate::link::Link;
-use crate::node::{Config, Node, PostBox, draw_limits};
+use crate::node::{Config, Node, PostBox, REQUESTS_MAX, draw_limits};
 use crate::offer::{self, EVENTS_MAX, URIS, Wires};
 use crate::pool::{Desk, Workers};
 use crate::request::TOOLS_TOPIC;
@@ -264,7 +264,7 @@ impl World {
 
     /// Asks every shard for its probe, sometimes more often than its lane holds.
     fn ask_for_probes(&mut self) {
-        let times = if self.dice.one_in(3) { 3 } else { 1 };
+        let times = if self.dice.one_in(3) { REQUESTS_MAX + 1 } else { 1 };
         for node in &self.nodes {
             for _ in 0..times {
                 let (request, receiver) = Request::probe();
