@@ -147,7 +147,8 @@ async def try_the_network(transport, options):
         cancelled = await cancel(client, in_flight)
         if options.version == LEGACY:
             await client.subscribe_resource(STATUS_URI)
-            await client.call_tool("echo", {"text": "this changes the status"})
+            # Long enough to be seen: the status counts what is in flight.
+            await client.call_tool("sleep_ms", {"ms": 2_500})
             await until(ears.heard(types.ResourceUpdatedNotification), "an update of the status")
             await client.unsubscribe_resource(STATUS_URI)
     await until(left, "nothing is left of the client")

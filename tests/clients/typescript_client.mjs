@@ -158,7 +158,8 @@ async function tryHttp() {
       let updates = 0;
       sdk.hear(client, "notifications/resources/updated", () => void (updates += 1));
       await client.subscribeResource({ uri: STATUS_URI });
-      await client.ping();
+      // Long enough to be seen: the status counts what is in flight.
+      await sdk.call(client, { name: "sleep_ms", arguments: { ms: 2_500 } });
       await until(() => updates > 0, "an update of the status");
       await client.unsubscribeResource({ uri: STATUS_URI });
     }
@@ -169,6 +170,7 @@ async function tryHttp() {
   return seen;
 }
 
+/** That the server hears of the cancellation is not seen from here: python_client.py looks. */
 async function tryStdio() {
   const transport = new sdk.stdio({ command: options.stdio, args: ["serve", "--stdio"] });
   return connected(transport, async (client) => {
