@@ -4,7 +4,7 @@ use super::Plane;
 use super::census::{ShardView, Snapshot};
 use super::state::Phase;
 use crate::tools::PoolStats;
-use ringmesh_runtime::probe::{Bound, Lane, Outcome, Transport};
+use ringmesh_runtime::probe::{Bound, Lane, Outcome, SessionEnd, Transport};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ struct Totals {
     connections_accepted: u64,
     streams: u64,
     subscriptions: u64,
+    sessions: u64,
     calls_in_flight: u64,
     requests: u64,
     refusals: u64,
@@ -70,6 +71,17 @@ struct Shard {
     events_delivered: u64,
     event_overflows: u64,
     keepalives_sent: u64,
+    sessions: u64,
+    sessions_opened: u64,
+    /// By what ended them, those that occurred.
+    sessions_ended: Counts,
+    session_events: u64,
+    session_events_replayed: u64,
+    responses_unasked: u64,
+    /// To the shards of their sessions.
+    requests_forwarded: u64,
+    /// Exchanges on connections of other shards.
+    relays: u64,
     calls_in_flight: u64,
     requests: u64,
     /// Those that occurred.
@@ -145,6 +157,7 @@ impl Totals {
             totals.connections_accepted += probe.connections_accepted.iter().sum::<u64>();
             totals.streams += probe.streams_open;
             totals.subscriptions += probe.subscriptions_open;
+            totals.sessions += probe.sessions_open;
             totals.calls_in_flight += probe.calls_in_flight;
             totals.requests += requests(view).values().sum::<u64>();
             totals.refusals += probe.refusals.iter().sum::<u64>();
@@ -184,6 +197,16 @@ impl Shard {
             events_delivered: probe.events_delivered,
             event_overflows: probe.event_overflows,
             keepalives_sent: probe.keepalives_sent,
+            sessions: probe.sessions_open,
+            sessions_opened: probe.sessions_opened,
+            sessions_ended: occurred(
+                SessionEnd::ALL.iter().map(|c| (c.label(), probe.sessions_ended[c.index()])),
+            ),
+            session_events: probe.session_events,
+            session_events_replayed: probe.events_replayed,
+            responses_unasked: probe.responses_unasked,
+            requests_forwarded: probe.forwarded,
+            relays: probe.relays_open,
             calls_in_flight: probe.calls_in_flight,
             requests: by_outcome.values().sum(),
             requests_by_outcome: by_outcome,
@@ -257,6 +280,7 @@ pub(super) struct Summary {
     connections: u64,
     streams: u64,
     subscriptions: u64,
+    sessions: u64,
     calls_in_flight: u64,
     requests: u64,
 }
@@ -272,6 +296,7 @@ impl Summary {
             connections: totals.connections,
             streams: totals.streams,
             subscriptions: totals.subscriptions,
+            sessions: totals.sessions,
             calls_in_flight: totals.calls_in_flight,
             requests: totals.requests,
         }

@@ -5,7 +5,7 @@ use crate::tools::PoolsConfig;
 use ringmesh_runtime::catalog::{Catalog, Offer, Versions};
 use ringmesh_runtime::mailbox::{Bell, Capacities, mailbox};
 use ringmesh_runtime::message::Request;
-use ringmesh_runtime::probe::{Method, Outcome, Probe};
+use ringmesh_runtime::probe::{Method, Outcome, Probe, SessionEnd};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,6 +44,10 @@ impl FakeShard {
             probe.connections_accepted[0] = 5;
             probe.connections_closed[0] = 2;
             probe.subscriptions_open = 3;
+            (probe.sessions_open, probe.sessions_opened, probe.session_events) = (4, 9, 7);
+            probe.sessions_ended[SessionEnd::Expired.index()] = 5;
+            (probe.events_replayed, probe.responses_unasked) = (11, 12);
+            (probe.forwarded, probe.relays_open) = (13, 2);
             probe.count_request(Method::ToolsCall, Outcome::Ok);
             probe.record_latency(120, 1);
             let mut requests = Vec::new();
@@ -213,6 +217,19 @@ fn every_path_answers() {
     assert_eq!(page["totals"]["connections"], 6);
     assert_eq!(page["shards"][1]["subscriptions"], 3);
     assert_eq!(page["shards"][1]["stale"], false);
+    assert_eq!(page["totals"]["sessions"], 8);
+    for (member, value) in [
+        ("sessions", 4),
+        ("sessions_opened", 9),
+        ("session_events", 7),
+        ("session_events_replayed", 11),
+        ("responses_unasked", 12),
+        ("requests_forwarded", 13),
+        ("relays", 2),
+    ] {
+        assert_eq!(page["shards"][0][member], value, "{member}");
+    }
+    assert_eq!(page["shards"][0]["sessions_ended"], serde_json::json!({"expired": 5}));
     let (code, metrics) = bench.get("/metrics");
     assert_eq!(code, 200);
     for line in [
@@ -221,6 +238,15 @@ fn every_path_answers() {
         "ringmesh_requests_total{shard=\"0\",method=\"tools/call\",outcome=\"ok\"} 1",
         "ringmesh_request_duration_seconds_bucket{shard=\"0\",le=\"0.0001\"} 0",
         "ringmesh_request_duration_seconds_bucket{shard=\"0\",le=\"0.00025\"} 1",
+        "ringmesh_sessions{shard=\"0\"} 4",
+        "ringmesh_sessions_opened_total{shard=\"0\"} 9",
+        "ringmesh_sessions_ended_total{shard=\"0\",cause=\"expired\"} 5",
+        "ringmesh_sessions_ended_total{shard=\"0\",cause=\"deleted\"} 0",
+        "ringmesh_session_events{shard=\"1\"} 7",
+        "ringmesh_session_events_replayed_total{shard=\"1\"} 11",
+        "ringmesh_responses_unasked_total{shard=\"1\"} 12",
+        "ringmesh_requests_forwarded_total{shard=\"1\"} 13",
+        "ringmesh_relays{shard=\"1\"} 2",
         "ringmesh_phase{phase=\"ready\"} 1",
         "ringmesh_shard_stale{shard=\"0\"} 0",
     ] {

@@ -14,7 +14,9 @@ use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
-use ringmesh_runtime::probe::{Bound, Lane, Method, Outcome, Probe, StatusClass, Transport};
+use ringmesh_runtime::probe::{
+    Bound, Lane, Method, Outcome, Probe, SessionEnd, StatusClass, Transport,
+};
 use serde_json::Value;
 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
@@ -115,6 +117,7 @@ fn push_shards(families: &mut Families, plane: &Plane, snapshot: &Snapshot) {
     }
     push_connections(families, shards);
     push_requests(families, shards);
+    push_sessions(families, shards);
     push_lanes(families, shards);
 
     let help = "Latency from the request's last byte to the first send of its answer, within 1 %.";
@@ -188,6 +191,18 @@ fn push_requests(families: &mut Families, shards: &[ShardView]) {
     families.push(family("ringmesh_http_responses_total", help, COUNTER, responses));
     let help = "What was refused, cut off or shed, by the bound that it met.";
     families.push(family("ringmesh_refusals_total", help, COUNTER, refusals));
+}
+
+fn push_sessions(families: &mut Families, shards: &[ShardView]) {
+    let mut ended = Vec::new();
+    for view in shards {
+        for cause in SessionEnd::ALL {
+            let count = view.probe.sessions_ended[cause.index()];
+            ended.push(counter(vec![shard(view), pair("cause", cause.label())], count));
+        }
+    }
+    let help = "Sessions of the legacy era that ended, by what ended them.";
+    families.push(family("ringmesh_sessions_ended_total", help, COUNTER, ended));
 }
 
 fn push_lanes(families: &mut Families, shards: &[ShardView]) {

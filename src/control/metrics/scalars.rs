@@ -49,6 +49,32 @@ pub(super) const SCALARS: &[Scalar] = &[
     ("keepalives_sent_total", "Keep-alive comments written to idle streams.", COUNTER, |s| {
         s.probe.keepalives_sent as f64
     }),
+    ("sessions", "Open sessions of the legacy era.", GAUGE, |s| s.probe.sessions_open as f64),
+    ("sessions_opened_total", "Sessions of the legacy era ever opened.", COUNTER, |s| {
+        s.probe.sessions_opened as f64
+    }),
+    ("session_events", "Events that sessions keep for clients that come back.", GAUGE, |s| {
+        s.probe.session_events as f64
+    }),
+    (
+        "session_events_replayed_total",
+        "Events sent again to clients that came back for them.",
+        COUNTER,
+        |s| s.probe.events_replayed as f64,
+    ),
+    (
+        "responses_unasked_total",
+        "Responses of clients to nothing that they were asked.",
+        COUNTER,
+        |s| s.probe.responses_unasked as f64,
+    ),
+    (
+        "requests_forwarded_total",
+        "Requests forwarded to the shards of their sessions.",
+        COUNTER,
+        |s| s.probe.forwarded as f64,
+    ),
+    ("relays", "Exchanges on connections of other shards.", GAUGE, |s| s.probe.relays_open as f64),
     ("received_bytes_total", "Bytes received from clients.", COUNTER, |s| {
         s.probe.received_bytes as f64
     }),
