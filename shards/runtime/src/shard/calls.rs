@@ -196,10 +196,6 @@ impl Shard {
             self.refuse(Bound::Calls);
             return Err(Refusal::busy("too many calls are in flight"));
         }
-        if self.is_in_flight(request) {
-            self.refuse(Bound::RequestIds);
-            return Err(Refusal::invalid_request("a request with this id is in flight"));
-        }
         let params = params_of(request.body);
         let bytes = params.get().len();
         if !self.budget.keep(bytes) {
@@ -317,15 +313,23 @@ impl Shard {
         }
     }
 
-    /// Whether the same byte stream or session has a request with this id in flight.
-    fn is_in_flight(&mut self, request: &Request<'_>) -> bool {
-        let calls = self.calls_of(request.route, request.session).map(std::mem::take);
-        let Some(calls) = calls else { return false };
-        let found = self.find_call(&calls, request.id.as_json()).is_some();
-        if let Some(place) = self.calls_of(request.route, request.session) {
-            *place = calls;
+    /// Refuses a request whose id the same byte stream or session has in flight: answers and
+    /// cancellations could not be told apart.
+    pub(super) fn check_id(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        let calls = match (request.route, request.session) {
+            (Route::Line(conn), _) => {
+                self.conns[conn.slot as usize].line.as_deref().map(|line| &line.calls)
+            }
+            (_, Some(session)) => self.sessions.at(session).map(|session| &session.calls),
+            (_, None) => None,
+        };
+        let taken =
+            calls.is_some_and(|calls| self.find_call(calls, request.id.as_json()).is_some());
+        if taken {
+            self.refuse(Bound::RequestIds);
+            return Err(Refusal::invalid_request("a request with this id is in flight"));
         }
-        found
+        Ok(())
     }
 
     /// The one of these calls that was asked with an id.

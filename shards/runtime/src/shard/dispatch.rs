@@ -54,7 +54,10 @@ impl Shard {
             Ok(Incoming::Request { id, method: name, params }) => {
                 let method = method_of(&name);
                 let read = match read_params(method, params) {
-                    Ok(read) if method == Method::Initialize && !is_modern(&read) => {
+                    Ok(read) if opens_session(head, method, &read) => {
+                        if let Err(refusal) = version_of(head) {
+                            return self.refuse_message(route, Some(id), &refusal);
+                        }
                         return self.on_initialize(route, id, params);
                     }
                     read => read,
@@ -169,13 +172,7 @@ fn read_session_request<'a>(
     session: &[u8],
     body: &'a [u8],
 ) -> Result<(SessionId, Option<Version>, Ask<'a>), Refusal> {
-    let version = match head.known.protocol_version {
-        None => None,
-        Some(name) => match Version::from_name(name) {
-            Some(version) => Some(version),
-            None => return Err(Refusal::invalid_request("unsupported MCP-Protocol-Version")),
-        },
-    };
+    let version = version_of(head)?;
     let id = SessionId::parse(session).ok_or_else(unknown_session)?;
     let ask = match head.method {
         "GET" => {
@@ -189,9 +186,21 @@ fn read_session_request<'a>(
     Ok((id, version, ask))
 }
 
+/// The version that the head names, if any.
+fn version_of(head: &Head<'_>) -> Result<Option<Version>, Refusal> {
+    let unsupported = || Refusal::invalid_request("unsupported MCP-Protocol-Version");
+    let name = head.known.protocol_version;
+    name.map(|name| Version::from_name(name).ok_or_else(unsupported)).transpose()
+}
+
 /// Whether the head says that the request is modern, whatever else it says.
 fn names_modern(head: &Head<'_>) -> bool {
     head.known.protocol_version == Some(VERSION_2026_07_28.as_bytes())
+}
+
+/// Whether a request is the handshake of a legacy client.
+fn opens_session(head: &Head<'_>, method: Method, params: &Params<'_>) -> bool {
+    method == Method::Initialize && !is_modern(params) && !names_modern(head)
 }
 
 fn names_legacy(head: &Head<'_>) -> bool {

@@ -472,10 +472,10 @@ impl Shard {
 
     fn send_probe(&mut self, room: Box<Probe>, answer: &crossbeam::channel::Sender<Box<Probe>>) {
         self.probe.observe_calls(self.calls.len() as u64);
-        let far = self.relays.len() as u64;
-        self.probe.streams_open = (self.streams.len() + self.event_streams.len()) as u64;
+        let read = self.event_streams.iter().filter(|(_, _, stream)| stream.is_read()).count();
+        self.probe.streams_open = (self.streams.len() + read) as u64;
         self.probe.subscriptions_open = self.streams.len() as u64;
-        self.probe.relays_open = far;
+        self.probe.relays_open = self.relays.len() as u64;
         self.count_sessions();
         self.probe.timers_armed = self.wheel.len() as u64;
         if answer.try_send(self.probe.snapshot(room)).is_err() {

@@ -50,7 +50,7 @@ impl Shard {
         };
         let refusal = match refused {
             Some(refusal) => refusal,
-            None => match self.on_modern(&request) {
+            None => match self.check_id(&request).and_then(|()| self.on_modern(&request)) {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             },

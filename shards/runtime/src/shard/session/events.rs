@@ -39,6 +39,12 @@ pub(in crate::shard) struct EventStream {
     keep_alive_ms: u64,
 }
 
+impl EventStream {
+    pub(in crate::shard) fn is_read(&self) -> bool {
+        self.reader.is_some()
+    }
+}
+
 impl Shard {
     pub(in crate::shard) fn event_stream(&mut self, id: EventsId) -> Option<&mut EventStream> {
         self.event_streams.get_mut(id.place, id.generation)

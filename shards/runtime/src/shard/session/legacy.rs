@@ -74,6 +74,9 @@ impl Shard {
             session: Some(place),
             head: None,
         };
+        if let Err(refusal) = self.check_id(&request) {
+            return self.refuse_request(&request, &refusal);
+        }
         let handled = match method {
             Method::ResourcesSubscribe => self.on_subscribe(place, &request),
             Method::ResourcesUnsubscribe => self.on_unsubscribe(place, &request),

@@ -281,7 +281,7 @@ impl Shard {
     /// Whether somebody reads one of a session's event streams.
     fn is_read(&self, session: &Session) -> bool {
         session.streams.iter().any(|&stream| {
-            self.event_streams.at(stream).is_some_and(|(_, stream)| stream.reader.is_some())
+            self.event_streams.at(stream).is_some_and(|(_, stream)| stream.is_read())
         })
     }
 
