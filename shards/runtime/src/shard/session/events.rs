@@ -347,8 +347,9 @@ impl Shard {
         last: EventId,
     ) -> Result<(), Refusal> {
         if let Some(id) = self.live_stream(place, last.stream) {
-            let stream = self.event_streams.at(id.place);
-            let next_seq = stream.map_or(0, |(_, stream)| stream.next_seq);
+            // A stream that has not begun gave no id away.
+            let begun = self.event_stream(id).filter(|stream| stream.begun);
+            let next_seq = begun.map_or(0, |stream| stream.next_seq);
             self.check_whole(place, last, next_seq)?;
             self.take_over(id, place, at, Some(last));
             return Ok(());
