@@ -40,7 +40,7 @@ use flat::Flat;
 pub(super) use report::shortened;
 
 /// Classes of the bytes that compiled patterns take; more than the last is refused. `^[a-z]+$` is
-/// in the first; `^(a|b){3000}$` is in the fourth.
+/// in the first; `^(a|b){3000}$` in the last.
 const PATTERN_BYTES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Most bytes of texts that one check matches with patterns, times the patterns' bytes: at worst a
 /// match looks at each state of the pattern for each byte. Half a mebibyte for small patterns.
