@@ -358,7 +358,10 @@ impl Shard {
         if last.stream >= session.next_stream {
             return Err(never_given());
         }
-        let newest = session.log.newest(last.stream).ok_or_else(fell_out)?;
+        let Some(newest) = session.log.newest(last.stream) else {
+            self.refuse(Bound::EventLog);
+            return Err(fell_out());
+        };
         self.check_whole(place, last, newest + 1)?;
         let (reader, exchange) = at;
         let session = self.sessions.at(place).ok_or_else(unknown_session)?;
