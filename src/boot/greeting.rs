@@ -25,7 +25,8 @@ pub(crate) fn lines(plan: &Plan, features: &Features, catalog: &Catalog) -> Stri
 /// The same of a server on standard input and output, whose plan is short.
 pub(crate) fn stdio_lines(plan: &Plan) -> String {
     let mut lines = format!(
-        "ringmesh {}\nstdio        one JSON-RPC message a line; the end of the input ends the server",
+        "ringmesh {}\nstdio        one JSON-RPC message a line; the end of the input ends the \
+         server",
         crate::cli::version(),
     );
     for warning in &plan.warnings {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
-use ringmesh_runtime::limits::Allowed;
+use ringmesh_runtime::limits::{ACCEPTS_ARMED, Allowed, Limits, REFUSAL_SLOTS};
 use tracing_subscriber::EnvFilter;
 
 use super::cpus::List;
@@ -67,6 +67,9 @@ impl Resolver<'_> {
             false => self.buffers()?,
         };
         let limits = self.limits(shards)?;
+        if !stdio {
+            accepts_fit(http.len() + tcp.len() + unix.len(), &limits)?;
+        }
         let grace_ms = self.span("grace", |s| &s.grace, 0, GRACE_DEFAULT_MS)?;
         let state_secret = self.state_secret()?;
         let log = self.log()?;
@@ -282,6 +285,21 @@ impl Resolver<'_> {
         let chosen = self.source.chosen(key, of);
         in_range(chosen, |span| span.ms, least_ms..=DAY_MS, |ms| Span { ms }, default_ms)
     }
+}
+
+/// Every listener has accepts armed, each with a place kept for the connection that it brings: one
+/// that finds no places for any would never be served.
+fn accepts_fit(listeners: usize, limits: &Limits) -> Result<(), ConfigError> {
+    let need = listeners as u64 * u64::from(ACCEPTS_ARMED);
+    let places = u64::from(limits.connections_max) + u64::from(REFUSAL_SLOTS);
+    if need > places {
+        let most = need - u64::from(REFUSAL_SLOTS);
+        return Err(ConfigError::config(format!(
+            "{listeners} listeners take {need} places of a shard that has {places}: use \
+             --connections-max {most} or more, or fewer listeners"
+        )));
+    }
+    Ok(())
 }
 
 fn in_range<T, S: Display>(

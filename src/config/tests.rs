@@ -426,6 +426,19 @@ fn sessions_follow_connections_and_loopback_is_bound_where_it_is_said() {
 }
 
 #[test]
+fn listeners_need_places_for_what_they_accept() {
+    let paths: String = (0..11).map(|n| format!(" --unix /{n}")).collect();
+    let error = plan(&format!("--connections-max 100{paths}"), None, &machine()).expect_err("12");
+    assert_eq!(error.exit_code(), 78);
+    assert_eq!(
+        error.to_string(),
+        "12 listeners take 384 places of a shard that has 356: use --connections-max 128 or more, \
+         or fewer listeners"
+    );
+    good(&format!("--connections-max 128{paths}"));
+}
+
+#[test]
 fn stdio_is_alone_and_needs_little_of_the_machine() {
     let file = "http = ['127.0.0.1:1']\nadmin = '127.0.0.1:1'\nshards = 7\ngrace = '3s'\n";
     // Even fewer files than a ring's table keeps for refusals are enough.

@@ -21,7 +21,7 @@ pub(crate) fn server(_: &Plan) -> Result<Server, CatalogError> {
     let builder = Server::builder("misbehaving", "1").page_size(PAGE);
     let handle = builder.handle();
     let builder = panics(builder);
-    let builder = overruns(builder);
+    let builder = overruns(builder).tool(prints());
     let builder = changes(builder, &handle);
     let builder = checks(builder);
     (0..PAGED).fold(builder, |builder, at| builder.resource(page(at))).build()
@@ -61,15 +61,19 @@ fn checks(builder: Builder) -> Builder {
         .tool(tool("checks_blocking").blocking(|_: Value, _: &Context| "ran"))
 }
 
+/// As a library does that logs to standard output, and a child that inherits it.
+#[expect(clippy::print_stdout, reason = "to be kept away from the protocol")]
+fn prints() -> Tool {
+    Tool::new("prints").blocking(|(): (), _: &Context| {
+        println!("a stray line");
+        let read = std::io::read_to_string(std::io::stdin()).map(|text| text.len());
+        let child = std::process::Command::new("sh").args(["-c", "echo stray; cat"]).status();
+        format!("{read:?} {:?}", child.map(|status| status.success()))
+    })
+}
+
 fn panics(builder: Builder) -> Builder {
     builder
-        .tool(Tool::new("prints").blocking(|(): (), _: &Context| {
-            // As a library does that logs to standard output, and a child that inherits it.
-            println!("a stray line");
-            let read = std::io::read_to_string(std::io::stdin()).map(|text| text.len());
-            let child = std::process::Command::new("sh").args(["-c", "echo stray; cat"]).status();
-            format!("{read:?} {:?}", child.map(|status| status.success()))
-        }))
         .tool(Tool::new("panics_inline").inline(|(): (), _: &Call<'_>| boom()))
         .tool(Tool::new("panics_async").asynchronous(|(): (), _: Context| async {
             tokio::time::sleep(Duration::from_millis(1)).await;
