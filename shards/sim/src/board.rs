@@ -45,7 +45,9 @@ pub(crate) struct Listening {
     shard: usize,
     /// Publications when the client connected: none before reaches the stream.
     count_before: [u64; TOPICS],
-    overflows_before: u64,
+    overflows_before: Vec<u64>,
+    /// Changes come before the client knows that it listens: it need not ask for all of them.
+    early: bool,
     /// Clock and publications when the client saw that it listens: all after reach the stream.
     acknowledged: Option<(u64, [u64; TOPICS])>,
     /// When a change of each topic came last.
@@ -60,7 +62,8 @@ impl Listening {
             topics: Vec::new(),
             shard,
             count_before: board.count,
-            overflows_before: board.overflows[shard],
+            overflows_before: board.overflows.clone(),
+            early: false,
             acknowledged: None,
             got: [0; TOPICS],
             got_count: [0; TOPICS],
@@ -70,6 +73,18 @@ impl Listening {
     /// The client asks for these.
     pub(crate) fn ask(&mut self, topics: &[usize]) {
         self.topics = topics.to_vec();
+    }
+
+    /// The same for a session: on the shard where it lives, and told of some things unasked.
+    pub(crate) fn ask_early(&mut self, topics: &[usize], shard: usize) {
+        self.ask(topics);
+        self.early = true;
+        self.shard = shard;
+    }
+
+    /// Topics that were asked for.
+    pub(crate) fn topics(&self) -> &[usize] {
+        &self.topics
     }
 
     pub(crate) fn is_acknowledged(&self) -> bool {
@@ -83,7 +98,7 @@ impl Listening {
 
     /// A change came.
     pub(crate) fn receive(&mut self, topic: usize, board: &mut Board) -> Result<(), String> {
-        if self.acknowledged.is_none() {
+        if self.acknowledged.is_none() && !self.early {
             return Err("a change came before the acknowledgement".into());
         }
         if !self.topics.contains(&topic) {
@@ -105,7 +120,7 @@ impl Listening {
     }
 
     fn overflowed(&self, board: &Board) -> bool {
-        board.overflows[self.shard] > self.overflows_before
+        board.overflows[self.shard] > self.overflows_before[self.shard]
     }
 
     /// All is quiet: whether every change since the acknowledgement came.

@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringmesh_proto::jsonrpc::INTERNAL_ERROR;
-use ringmesh_proto::mcp::META_SUBSCRIPTION_ID;
+use ringmesh_proto::mcp::{META_SERVER_INFO, META_SUBSCRIPTION_ID};
 use ringmesh_runtime::limits::Limits;
 use serde_json::Value;
 
+use crate::errand::Manner;
+use crate::fault::{Dice, Fault};
+use crate::link::Link;
+use crate::node::Node;
 use crate::offer::URIS;
+use crate::pool::Workers;
 use crate::reader::Head;
 use crate::request::{Close, Expect, TOOLS_TOPIC};
 
@@ -30,7 +35,36 @@ pub(crate) struct Facts<'a> {
     pub(crate) reported: &'a BTreeMap<String, f64>,
 }
 
-impl Facts<'_> {
+/// What holds for a whole run.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) tight_budget: bool,
+    /// The events of a session are kept for longer than a run takes.
+    pub(crate) roomy_logs: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// As they are for a shard.
+    pub(crate) fn of(
+        node: &Node,
+        now_ns: u64,
+        terms: &'a Terms,
+        workers: &'a Workers,
+        healed: bool,
+    ) -> Self {
+        Self {
+            now_ns: node.clock_ns(now_ns),
+            slack_ms: node.slack_ms(),
+            limits: &terms.limits,
+            draining: node.draining,
+            healed,
+            tight_budget: terms.tight_budget,
+            dropped: &workers.dropped,
+            reported: &workers.reported,
+        }
+    }
+
     /// How long ago something was, at most.
     pub(crate) fn waited_ms(&self, since_ns: u64) -> u64 {
         // Begun milliseconds count.
@@ -52,6 +86,19 @@ pub(crate) struct Pending {
     pub(crate) begun_ns: u64,
     /// The last progress that came.
     pub(crate) progress: f64,
+}
+
+impl Pending {
+    /// Of a message whose place on the wire is of no matter yet.
+    pub(crate) fn new(id: String, expect: Expect) -> Self {
+        let close = Close::Never;
+        Self { id, expect, close, interim: false, start: 0, end: 0, begun_ns: 0, progress: 0.0 }
+    }
+
+    /// Whether it takes its time, or a place of which there are few.
+    pub(crate) fn departs(&self) -> bool {
+        matches!(self.expect, Expect::Pooled { .. } | Expect::Listen(_) | Expect::Asked { .. })
+    }
 }
 
 /// Checks a whole answer: `message` is its JSON, where it has any.
@@ -115,7 +162,8 @@ fn busy(pending: &Pending, head: &Head, message: &Value, facts: &Facts<'_>) -> R
     Ok(())
 }
 
-fn content(pending: &Pending, message: &Value, facts: &Facts<'_>) -> Result<(), String> {
+/// Checks the result or the error that a message brings.
+pub(crate) fn content(pending: &Pending, message: &Value, facts: &Facts<'_>) -> Result<(), String> {
     let result = &message["result"];
     let text = result["content"][0]["text"].as_str().unwrap_or_default();
     let is_error = result["isError"] == true;
@@ -141,7 +189,11 @@ fn content(pending: &Pending, message: &Value, facts: &Facts<'_>) -> Result<(), 
             facts.draining && result["resultType"] == "complete" && is_id(stream, &pending.id)
         }
         Expect::Error { code, .. } => message["error"]["code"] == *code,
-        Expect::Accepted => false,
+        Expect::Hello(version) => {
+            result["protocolVersion"] == *version && result["capabilities"]["tools"].is_object()
+        }
+        Expect::Empty => result.as_object().is_some_and(serde_json::Map::is_empty),
+        Expect::Asked { .. } | Expect::Accepted => false,
     };
     if fits { Ok(()) } else { Err(wrong(message)) }
 }
@@ -170,13 +222,128 @@ fn pooled(
     if fits { Ok(()) } else { Err(wrong(message)) }
 }
 
+/// What a client was asked for a call, and what it said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    /// Questions that came.
+    pub(crate) questions: u32,
+    /// One was answered with an error.
+    pub(crate) refused: bool,
+    /// One was not answered, or perhaps the answer was lost.
+    pub(crate) withheld: bool,
+}
+
+/// Checks the answer of a call that asked its client.
+pub(crate) fn asked(
+    pending: &Pending,
+    message: &Value,
+    told: Told,
+    facts: &Facts<'_>,
+) -> Result<(), String> {
+    let Expect::Asked { arguments, text: expected } = &pending.expect else {
+        return content(pending, message, facts);
+    };
+    let result = &message["result"];
+    let text = result["content"][0]["text"].as_str().unwrap_or_default();
+    let said = message["error"]["message"].as_str().unwrap_or_default();
+    let waited_ms = facts.waited_ms(pending.begun_ns);
+    let fits = if message["error"]["code"] == INTERNAL_ERROR {
+        (said.contains("took too long") && waited_ms >= facts.limits.tool_timeout_ms)
+            || (said.contains("the handler gave no answer") && facts.dropped.contains(arguments))
+            || (said.contains("got no answer from the client in time")
+                && told.withheld
+                && waited_ms >= facts.limits.input_timeout_ms)
+            || said.contains("found its pool full")
+            || (said.contains("found no room for an answer") && facts.tight_budget)
+    } else if result["isError"] == true {
+        told.refused && text.contains("the client answered with an error")
+    } else {
+        text == expected && told.questions == 2 && !told.refused
+    };
+    if fits { Ok(()) } else { Err(format!("{}; {told:?}", wrong(message))) }
+}
+
+/// Reads a question of the server: its id, and of which call it is.
+pub(crate) fn question(message: &Value) -> Result<(u64, String, String), String> {
+    let params = &message["params"];
+    let id = message["id"].as_u64();
+    let (key, question) = (params["key"].as_str(), params["question"].as_str());
+    let method = message["method"].as_str();
+    match (id, key, question, method) {
+        (
+            Some(id),
+            Some(key),
+            Some(question),
+            Some("elicitation/create" | "sampling/createMessage"),
+        ) => Ok((id, key.to_owned(), question.to_owned())),
+        _ => Err(format!("no question: {message}")),
+    }
+}
+
+/// Notes how a question is answered.
+pub(crate) fn tell(told: &mut Told, manner: Manner, dice: &mut Dice) {
+    told.questions += 1;
+    match manner {
+        Manner::Kindly => {}
+        Manner::WithError => {
+            dice.saw(Fault::AnsweredWithError);
+            told.refused = true;
+        }
+        Manner::Never => told.withheld = true,
+        Manner::Twice => dice.saw(Fault::AnsweredTwice),
+    }
+}
+
+/// How often a client answers.
+pub(crate) fn times(manner: Manner) -> usize {
+    match manner {
+        Manner::Never => 0,
+        Manner::Kindly | Manner::WithError => 1,
+        Manner::Twice => 2,
+    }
+}
+
+/// The topic of a change that a session is told.
+pub(crate) fn change(message: &Value) -> Result<usize, String> {
+    let uri = &message["params"]["uri"];
+    match message["method"].as_str().unwrap_or_default() {
+        "notifications/tools/list_changed" => Ok(TOOLS_TOPIC),
+        "notifications/resources/updated" => {
+            let topic = URIS.iter().position(|known| uri == known);
+            topic.ok_or_else(|| wrong(message))
+        }
+        _ => Err(wrong(message)),
+    }
+}
+
+/// Whether a result has the form of its era, and of no other.
+pub(crate) fn form(message: &Value, legacy: bool) -> Result<(), String> {
+    let Some(result) = message.get("result") else { return Ok(()) };
+    let modern = result.get("resultType").is_some();
+    let named = result["_meta"].get(META_SERVER_INFO).is_some();
+    let hints = result.get("ttlMs").is_some() || result.get("cacheScope").is_some();
+    if modern == legacy || named == legacy || (hints && legacy) {
+        return Err(format!("not the form of its era: {}", wrong(message)));
+    }
+    Ok(())
+}
+
+/// Whether an error says that there is no room for this request now.
+pub(crate) fn is_busy(pending: &Pending, message: &Value, facts: &Facts<'_>) -> bool {
+    let said = message["error"]["message"].as_str().unwrap_or_default();
+    let scarce = ["too many calls", "pool of handlers is full", "no further streams"];
+    message["error"]["code"] == INTERNAL_ERROR
+        && ((pending.departs() && scarce.iter().any(|why| said.contains(why)))
+            || (said.contains("out of buffers") && facts.tight_budget))
+}
+
 /// Whether a value has this JSON text: a number is no string.
-fn is_id(value: &Value, id: &str) -> bool {
+pub(crate) fn is_id(value: &Value, id: &str) -> bool {
     let text = value.to_string();
     text == id
 }
 
-fn wrong(message: &Value) -> String {
+pub(crate) fn wrong(message: &Value) -> String {
     let text = message.to_string();
     let shown: String = text.chars().take(300).collect();
     format!("a wrong answer: {shown}")
@@ -188,6 +355,33 @@ pub(crate) enum Notice {
     /// Of a topic.
     Change(usize),
     Progress(f64),
+}
+
+/// A message as it came.
+pub(crate) fn parse(data: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(data).map_err(|error| {
+        let shown = String::from_utf8_lossy(&data[..data.len().min(200)]);
+        format!("no JSON: {error}: {shown:?}")
+    })
+}
+
+/// A shard does not send for ever to who does not read.
+pub(crate) fn patience(
+    blocked_since_ns: &mut Option<u64>,
+    link: &Link,
+    facts: &Facts<'_>,
+) -> Result<(), String> {
+    if !link.blocked || link.excused || link.is_over() {
+        *blocked_since_ns = None;
+        return Ok(());
+    }
+    let since_ns = *blocked_since_ns.get_or_insert(facts.now_ns);
+    let blocked_ms = facts.now_ns.saturating_sub(since_ns) / 1_000_000;
+    // Ticks may be late, and timers are coarse.
+    if blocked_ms > facts.limits.send_timeout_ms + 2_000 {
+        return Err(format!("sent to for {blocked_ms} ms without reading"));
+    }
+    Ok(())
 }
 
 /// Reads a notification that came for `pending`.

@@ -12,7 +12,7 @@ use crate::reader::{Head, Item, Reader};
 use crate::request::{Author, Close, Expect, Request};
 
 /// How long a shard may leave a request unread that nothing keeps it from, ms.
-const UNREAD_MS_MAX: u64 = 1_500;
+pub(crate) const UNREAD_MS_MAX: u64 = 1_500;
 
 /// What kind of client it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Client {
         if !self.never_reads && dice.ready() {
             self.read(link, dice, board, facts)?;
         }
-        self.check_patience(link, facts)?;
+        check::patience(&mut self.blocked_since_ns, link, facts)?;
         let blind = self.never_reads && !(link.closed || link.down_reset);
         if link.is_over() && !blind {
             return self.on_end(link, (board, dice), facts);
@@ -221,21 +221,6 @@ impl Client {
     /// All is quiet: whether it was told of every change.
     pub(crate) fn check_changes(&self, board: &Board) -> Result<(), String> {
         self.listening.check(board)
-    }
-
-    /// A shard does not send for ever to who does not read.
-    fn check_patience(&mut self, link: &Link, facts: &Facts<'_>) -> Result<(), String> {
-        if !link.blocked || link.excused || link.is_over() {
-            self.blocked_since_ns = None;
-            return Ok(());
-        }
-        let since_ns = *self.blocked_since_ns.get_or_insert(facts.now_ns);
-        let blocked_ms = facts.now_ns.saturating_sub(since_ns) / 1_000_000;
-        // Ticks may be late, and timers are coarse.
-        if blocked_ms > facts.limits.send_timeout_ms + 2_000 {
-            return Err(format!("sent to for {blocked_ms} ms without reading"));
-        }
-        Ok(())
     }
 
     fn author_next(&mut self, dice: &mut Dice, facts: &Facts<'_>) {
@@ -394,7 +379,10 @@ impl Client {
                 self.final_came = false;
                 Ok(())
             }
-            Item::Event(data) => self.on_event(&parse(&data)?, board, facts),
+            Item::Event(None, data) => self.on_event(&check::parse(&data)?, board, facts),
+            Item::Event(Some(_), _) | Item::Prime(_) | Item::Retry => {
+                Err("a stream to be read on, without a session".into())
+            }
             Item::End(body) => self.on_response(&body, dice, facts),
         }
     }
@@ -452,7 +440,7 @@ impl Client {
             return if head.retry_after { Ok(()) } else { Err("no word when to try again".into()) };
         }
         let pending = self.pending.front().ok_or("a response for nobody")?;
-        let message = if body.is_empty() { None } else { Some(parse(body)?) };
+        let message = if body.is_empty() { None } else { Some(check::parse(body)?) };
         check::answer(pending, &head, message.as_ref(), facts)?;
         if matches!(pending.expect, Expect::Panic) && head.status == 200 {
             dice.saw(Fault::InlinePanic);
@@ -525,13 +513,6 @@ impl Client {
         }
         Ok(())
     }
-}
-
-fn parse(data: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(data).map_err(|error| {
-        let shown = String::from_utf8_lossy(&data[..data.len().min(200)]);
-        format!("no JSON: {error}: {shown:?}")
-    })
 }
 
 /// The version that a list of tools is named after.

@@ -113,6 +113,72 @@ faults! {
     Stopping = "refused while stopping",
     /// A message is no HTTP or no JSON-RPC.
     Malformed = "malformed message",
+    /// A client shuts the sending half of a byte stream with answers outstanding.
+    LineHalfClose = "line: client half-closed",
+    /// A client resets a byte stream with answers outstanding.
+    LineReset = "line: client reset",
+    /// The first line of a byte stream is no JSON object.
+    GarbageLine = "line: garbage at first",
+    /// A line is over the bound of a message.
+    LongLine = "line: too long",
+    /// Both eras are spoken on one byte stream.
+    BothEras = "line: both eras",
+    /// A subscription is cancelled.
+    CancelledSubscription = "line: subscription cancelled",
+    /// A call in flight is cancelled.
+    Cancelled = "call cancelled",
+    /// A request has the id of one in flight.
+    DuplicateId = "duplicate id",
+    /// Messages come in a batch.
+    Batch = "batch",
+    /// A batch is too long, or of a version that has none.
+    BatchBound = "batch refused",
+    /// A client answers a question with an error.
+    AnsweredWithError = "question answered with an error",
+    /// A client answers a question twice.
+    AnsweredTwice = "question answered twice",
+    /// A client answers what it was not asked.
+    Unasked = "answer to nothing",
+    /// A client does not answer a question.
+    InputTimeout = "time-out: answer of the client",
+    /// A request comes in on another shard than its session's.
+    Forwarded = "request forwarded",
+    /// The session's shard takes no request of another.
+    ForwardRefused = "lane full: requests of other shards",
+    /// The shard of a connection takes no answer of another.
+    RelaysFull = "lane full: answers of other shards",
+    /// The connection is gone while the session's shard answers.
+    FrontGone = "connection gone before a relayed answer",
+    /// A stream is closed, to be read on later.
+    StreamClosed = "stream closed for polling",
+    /// A stream is read on from an event.
+    Resumed = "stream resumed",
+    /// Events are sent again.
+    Replayed = "event replayed",
+    /// A stream is read by a second connection.
+    StreamReplaced = "stream taken by another connection",
+    /// Events behind the one asked for are kept no more.
+    FellOut = "stream lost to the log's bounds",
+    /// An event is not kept, or not any more.
+    EventLogBound = "bound: event log",
+    /// A session is refused at the bound.
+    SessionsBound = "bound: sessions",
+    /// A session is refused at its address' bound.
+    AddressBound = "bound: sessions of an address",
+    /// A session is ended while calls are in flight.
+    DeletedInFlight = "session deleted with calls in flight",
+    /// A session is used after its end.
+    SessionReused = "session used after its end",
+    /// Somebody asks for a session that does not exist.
+    SessionGuessed = "session guessed",
+    /// A client ends its session.
+    SessionDeleted = "session deleted",
+    /// Nobody uses a session.
+    SessionExpired = "session expired",
+    /// A byte stream takes its session with it.
+    SessionClosed = "session closed with its byte stream",
+    /// A session ends with the server.
+    SessionStopped = "session stopped",
 }
 
 impl Fault {

@@ -17,13 +17,19 @@
 //! memory that is touched by several threads (the mailbox is tried under loom and under stress).
 #![forbid(unsafe_code)]
 
+mod agent;
 mod board;
 mod buffers;
 pub mod campaign;
 mod check;
 mod client;
+mod crowd;
+mod errand;
 mod fault;
+mod hearing;
 mod io;
+mod lane;
+mod line;
 mod link;
 mod node;
 mod offer;

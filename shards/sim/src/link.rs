@@ -33,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) polite: bool,
     /// The network or the clock gave the shard a reason to end the connection.
     pub(crate) excused: bool,
+    /// It speaks newline-delimited JSON-RPC.
+    pub(crate) lines: bool,
 }
 
 impl Link {
@@ -54,7 +56,13 @@ impl Link {
             consumed_at_stop: None,
             polite: false,
             excused: false,
+            lines: false,
         }
+    }
+
+    /// The same for a byte stream.
+    pub(crate) fn of_lines(up_max: usize, down_max: usize) -> Self {
+        Self { lines: true, ..Self::new(up_max, down_max) }
     }
 
     /// The client writes; gives how many bytes found room.

@@ -12,6 +12,7 @@ use ringmesh_runtime::message::{Address, Inbox};
 use ringmesh_runtime::probe::{Lane, Transport, Vital};
 use ringmesh_runtime::{Next, Shard, ShardConfig, ShardId};
 
+use crate::check::Terms;
 use crate::fault::Dice;
 use crate::io::SimIo;
 use crate::offer::EVENTS_MAX;
@@ -130,15 +131,16 @@ impl Node {
     }
 }
 
-/// Bounds so small that they are reached; and whether the byte budget is one of them.
-pub(crate) fn draw_limits(dice: &mut Dice) -> (Limits, bool) {
+/// Bounds so small that they are reached.
+pub(crate) fn draw_terms(dice: &mut Dice) -> Terms {
     let tight_budget = dice.one_in(5);
+    let roomy_logs = dice.one_in(2);
     let count =
         |dice: &mut Dice, least, most| u32::try_from(dice.between(least, most)).unwrap_or(u32::MAX);
     let limits = Limits {
-        connections_max: count(dice, 4, 14),
+        connections_max: count(dice, 4, 20),
         streams_max: count(dice, 1, 8),
-        calls_max: count(dice, 1, 6),
+        calls_max: count(dice, 1, 8),
         body_bytes_max: 12_000 + dice.below(20_000),
         send_bytes_max: 350_000 + dice.below(300_000),
         budget_bytes: if tight_budget { 20_000 + dice.below(400_000) } else { 64 << 20 },
@@ -148,9 +150,28 @@ pub(crate) fn draw_limits(dice: &mut Dice) -> (Limits, bool) {
         send_timeout_ms: dice.between(2_000, 4_000),
         tool_timeout_ms: dice.between(300, 2_000),
         keep_alive_ms: dice.between(200, 1_500),
+        sessions_max: count(dice, 2, 12),
+        sessions_per_address_max: count(dice, 1, 6),
+        session_timeout_ms: dice.between(1_500, 8_000),
+        input_timeout_ms: dice.between(500, 2_500),
         ..Limits::default()
     };
-    (limits, tight_budget)
+    let limits = if roomy_logs {
+        Limits {
+            session_events_max: 1_000_000,
+            session_event_bytes_max: 1 << 30,
+            session_event_age_ms: 100 * 24 * 3_600_000,
+            ..limits
+        }
+    } else {
+        Limits {
+            session_events_max: count(dice, 0, 8),
+            session_event_bytes_max: 200 + dice.below(3_000),
+            session_event_age_ms: dice.between(50, 3_000),
+            ..limits
+        }
+    };
+    Terms { limits, tight_budget, roomy_logs }
 }
 
 /// What nodes are made of.
@@ -199,7 +220,7 @@ impl Config<'_> {
             id: ShardId(id),
             limits: self.limits.clone(),
             allowed: Arc::new(Allowed::default()),
-            listeners: vec![Transport::Http],
+            listeners: vec![Transport::Http, Transport::Tcp],
             path: "/mcp".into(),
             catalog: self.published.clone(),
             inbox,

@@ -84,6 +84,39 @@ fn pooled(context: &Context) -> Answer {
     answer
 }
 
+/// What a client says to a question of the call with this key, so that it shows whose it was.
+pub(crate) fn said(key: &str, question: &str) -> String {
+    format!("{key}:{question}")
+}
+
+/// Asks the client twice at once, and puts together what it said.
+fn ask(call: &Call<'_>, answer: &mut Answer) {
+    let given = arguments(call);
+    let key = key(&given);
+    let heard = |question: &str| {
+        let said: Value = call.input_response(question)?;
+        said["text"].as_str().map(str::to_owned)
+    };
+    let state = call.params.request_state.as_ref().map(jsonrpc::Text::as_str);
+    match (heard("q0"), heard("q1")) {
+        (Some(first), Some(second)) if state == Some(key) => {
+            write_text(answer, &format!("{key}|{first}|{second}"));
+        }
+        (None, None) => {
+            let question = |name: &str, method: &str| {
+                json!({"method": method, "params": {"key": key, "question": name}})
+            };
+            let questions = json!({
+                "q0": question("q0", "elicitation/create"),
+                "q1": question("q1", "sampling/createMessage"),
+            });
+            let members = format!("\"inputRequests\":{questions},\"requestState\":\"{key}\"");
+            answer.begin(Ending::InputRequired).extend_from_slice(members.as_bytes());
+        }
+        (first, second) => write_text(answer, &format!("{key}: {first:?} {second:?} {state:?}")),
+    }
+}
+
 fn tool(name: &str, handler: Handler) -> Arc<Tool> {
     let definition = json!({"name": name, "inputSchema": {"type": "object"}});
     Arc::new(Tool::new(&definition, handler).expect("a valid definition"))
@@ -134,6 +167,13 @@ pub(crate) fn catalog(wires: &Arc<Wires>, version: u64) -> Catalog {
         Handler::Async(Arc::new(|context| Box::pin(async move { pooled(&context) }))),
     ));
     tools.push(tool("blocking", Handler::Blocking(Arc::new(pooled))));
+    tools.push(tool("ask", inline(ask)));
+    let ask_pooled = |context: &Context| {
+        let mut answer = Answer::default();
+        context.with_call(|call| ask(call, &mut answer));
+        answer
+    };
+    tools.push(tool("ask_pooled", Handler::Blocking(Arc::new(ask_pooled))));
     tools.push(tool(&format!("v{version}"), inline(|_, answer| write_text(answer, ""))));
     let resource = |uri: &&str| {
         let definition = json!({"name": uri, "uri": uri});

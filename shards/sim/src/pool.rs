@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use ringmesh_runtime::call::{Context, NoteError};
@@ -43,6 +44,8 @@ struct Task {
     due_ns: u64,
     notes_left: u32,
     notes_sent: u32,
+    /// Has its stream closed once, for the client to come back.
+    polls: bool,
 }
 
 /// The world's side of the pool.
@@ -73,6 +76,7 @@ impl Workers {
         self.desk.closed.store(dice.plans(Fault::PoolFull), Ordering::Relaxed);
         while let Some(job) = self.desk.jobs.pop() {
             let Job { work, context, what } = job;
+            let polls = context.with_call(|call| call.arguments().contains("\"polls\":true"));
             let slow = context.with_call(|call| call.arguments().contains("slow"));
             let due_ns = now_ns
                 + if dice.strikes(Fault::ToolStuck) {
@@ -85,7 +89,8 @@ impl Workers {
             let notes_max = if dice.one_in(3) { 6 } else { 1 };
             let notes_left = u32::try_from(dice.below(notes_max)).unwrap_or(0);
             let work = Some(work);
-            self.tasks.push(Task { work, context, what, due_ns, notes_left, notes_sent: 0 });
+            let notes_sent = 0;
+            self.tasks.push(Task { work, context, what, due_ns, notes_left, notes_sent, polls });
         }
         let mut at = 0;
         while at < self.tasks.len() {
@@ -142,6 +147,13 @@ impl Workers {
                 }
                 Err(NoteError::Busy) => dice.saw(Fault::NotesFull),
                 Err(NoteError::NotIncreasing) => panic!("progress grows"),
+            }
+        }
+        if task.polls && dice.one_in(4) {
+            task.polls = false;
+            let retry = Duration::from_millis(dice.between(0, 50));
+            if task.context.close_stream(retry).is_err() {
+                dice.saw(Fault::NotesFull);
             }
         }
         if task.due_ns > now_ns || task.notes_left > 0 {

@@ -2,6 +2,7 @@
 //! is not well formed is an error that fails the run.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 /// A piece of a response.
 #[derive(Debug)]
@@ -10,8 +11,12 @@ pub(crate) enum Item {
     Interim,
     /// The head of a response.
     Head(Head),
-    /// The data of an event of type `message`.
-    Event(Vec<u8>),
+    /// An event of type `message`: its data, and its id where it has one.
+    Event(Option<String>, Vec<u8>),
+    /// An event of an id alone, with which a stream begins that may be read on later.
+    Prime(String),
+    /// How long to wait before the stream is read on.
+    Retry,
     /// The response is complete; its body, where it is no stream of events.
     End(Vec<u8>),
 }
@@ -23,6 +28,7 @@ pub(crate) struct Head {
     pub(crate) close: bool,
     pub(crate) events: bool,
     pub(crate) retry_after: bool,
+    pub(crate) session: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +41,6 @@ enum State {
 }
 
 /// Lives with its client.
-#[derive(Debug)]
 pub(crate) struct Reader {
     state: State,
     bytes: Vec<u8>,
@@ -44,6 +49,13 @@ pub(crate) struct Reader {
     decoded: Vec<u8>,
     events: bool,
     items: VecDeque<Item>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.bytes.len() - self.at;
+        write!(f, "Reader({:?}, {waiting} bytes, {} decoded)", self.state, self.decoded.len())
+    }
 }
 
 impl Reader {
@@ -177,6 +189,7 @@ impl Reader {
             close: field("connection").is_some_and(|value| value == b"close"),
             events: field("content-type").is_some_and(|value| value == b"text/event-stream"),
             retry_after: field("retry-after").is_some(),
+            session: field("mcp-session-id").map(|id| String::from_utf8_lossy(id).into_owned()),
         };
         self.state = match (field("content-length"), field("transfer-encoding")) {
             (Some(length), None) => {
@@ -185,6 +198,7 @@ impl Reader {
             }
             (None, Some(b"chunked")) => State::ChunkSize,
             (None, None) if head.events && head.close => State::ToEnd,
+            (None, None) if status == 204 => State::Length(0),
             _ => return Err("a response without a clear end".into()),
         };
         self.events = head.events;
@@ -197,16 +211,35 @@ impl Reader {
     fn split_events(&mut self) -> Result<(), String> {
         let mut from = 0;
         while let Some(len) = self.decoded[from..].windows(2).position(|two| two == b"\n\n") {
-            let event = &self.decoded[from..from + len];
-            if let Some(data) = event.strip_prefix(b"event: message\ndata: ") {
-                self.items.push_back(Item::Event(data.to_vec()));
-            } else if event != b":" {
-                return Err(format!("no event: {:?}", String::from_utf8_lossy(event)));
-            }
+            self.items.extend(read_event(&self.decoded[from..from + len])?);
             from += len + 2;
         }
         self.decoded.drain(..from);
         Ok(())
+    }
+}
+
+/// Reads the lines of one event; a comment is none.
+fn read_event(event: &[u8]) -> Result<Option<Item>, String> {
+    let wrong = || format!("no event: {:?}", String::from_utf8_lossy(event));
+    if event == b":" {
+        return Ok(None);
+    }
+    if let Some(retry) = event.strip_prefix(b"retry: ") {
+        let whole = !retry.is_empty() && retry.iter().all(u8::is_ascii_digit);
+        return if whole { Ok(Some(Item::Retry)) } else { Err(wrong()) };
+    }
+    let (id, rest) = match event.strip_prefix(b"id: ") {
+        Some(line) => {
+            let end = line.iter().position(|&byte| byte == b'\n').ok_or_else(wrong)?;
+            (Some(String::from_utf8_lossy(&line[..end]).into_owned()), &line[end + 1..])
+        }
+        None => (None, event),
+    };
+    match (rest.strip_prefix(b"event: message\ndata: "), id) {
+        (Some(data), id) => Ok(Some(Item::Event(id, data.to_vec()))),
+        (None, Some(id)) if rest == b"data: " => Ok(Some(Item::Prime(id))),
+        (None, _) => Err(wrong()),
     }
 }
 
@@ -223,7 +256,10 @@ mod tests {
                 seen.push(match item {
                     Item::Interim => "interim".to_owned(),
                     Item::Head(head) => format!("{} {}", head.status, head.close),
-                    Item::Event(data) => String::from_utf8(data).expect("text"),
+                    Item::Event(None, data) => String::from_utf8(data).expect("text"),
+                    Item::Event(Some(id), data) => format!("{id} {}", data.len()),
+                    Item::Prime(id) => format!("prime {id}"),
+                    Item::Retry => "retry".to_owned(),
                     Item::End(body) => format!("end {}", body.len()),
                 });
             }
@@ -244,6 +280,18 @@ mod tests {
         for pieces in 1..wire.len() {
             assert_eq!(read(wire, pieces), expected, "in pieces of {pieces}");
         }
+    }
+
+    #[test]
+    fn what_a_stream_that_can_be_read_on_has() {
+        let wire = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+            Transfer-Encoding: chunked\r\n\r\n\
+            10\r\nid: 3-0\ndata: \n\n\r\n1f\r\nid: 3-1\nevent: message\ndata: {}\n\n\r\n\
+            b\r\nretry: 20\n\n\r\n0\r\n\r\n\
+            HTTP/1.1 204 No Content\r\n\r\n";
+        let expected = ["200 false", "prime 3-0", "3-1 2", "retry", "end 0", "204 false", "end 0"];
+        assert_eq!(read(wire, wire.len()), expected);
+        assert_eq!(read(wire, 3), expected);
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub(crate) enum Expect {
     Listen(Vec<usize>),
     /// An error, with the request's id or without any.
     Error { status: u16, code: i64, with_id: bool },
+    /// The handshake, with this version.
+    Hello(&'static str),
+    /// A result without members.
+    Empty,
+    /// The result of a tool that asked its client twice.
+    Asked { arguments: String, text: String },
     /// No answer but the status.
     Accepted,
 }

@@ -4,8 +4,10 @@ use ringmesh_runtime::Next;
 use ringmesh_runtime::message::Request;
 use ringmesh_runtime::probe::{Probe, Transport};
 
+use crate::agent::Agent;
 use crate::client::{Client, Temper};
 use crate::fault::{Fault, Tally};
+use crate::line::LineClient;
 use crate::link::Link;
 use crate::offer::URIS;
 use crate::world::{Checked, World};
@@ -57,7 +59,7 @@ impl World {
         let (deadline_ns, mut steps) = (self.now_ns + QUIET_NS, 0);
         while !done(self) {
             if self.now_ns > deadline_ns || steps > QUIET_STEPS {
-                let stuck = self.clients.iter().find(|client| client.is_busy());
+                let stuck = self.busy();
                 return Err(format!("not in time: {what}; {stuck:?}"));
             }
             steps += 1;
@@ -69,7 +71,7 @@ impl World {
     fn become_quiet(&mut self) -> Result<(), String> {
         self.heal();
         self.until("every client gets its answers", |world| {
-            world.workers.is_idle() && !world.clients.iter().any(Client::is_busy)
+            world.workers.is_idle() && !world.is_anybody_busy()
         })
     }
 
@@ -94,11 +96,17 @@ impl World {
 
     /// A listener that has nothing to hear hears at least that.
     fn check_keep_alives(&mut self) -> Result<(), String> {
-        let until_ns = self.now_ns + (self.limits.keep_alive_ms + 500) * 1_000_000;
+        let until_ns = self.now_ns + (self.terms.limits.keep_alive_ms + 500) * 1_000_000;
         let heard: Vec<_> = self.listeners().map(|client| (client.link, client.heard)).collect();
+        let told: Vec<_> = self.agents.iter().map(Agent::heard).collect();
         self.until("time passes", |world| world.now_ns > until_ns)?;
         let mut deaf = self.listeners().filter(|c| heard.contains(&(c.link, c.heard)));
-        deaf.next().map_or(Ok(()), |client| Err(format!("no keep-alive: {client:?}")))
+        if let Some(client) = deaf.next() {
+            return Err(format!("no keep-alive: {client:?}"));
+        }
+        let mut agents = self.agents.iter().zip(told);
+        let deaf = agents.find(|(agent, told)| agent.is_listening() && agent.heard() == *told);
+        deaf.map_or(Ok(()), |(agent, _)| Err(format!("no keep-alive: {agent:?}")))
     }
 
     fn listeners(&self) -> impl Iterator<Item = &Client> {
@@ -108,6 +116,13 @@ impl World {
     fn check_changes(&self) -> Result<(), String> {
         for client in self.listeners() {
             client.check_changes(&self.board).map_err(|what| format!("{what}: {client:?}"))?;
+        }
+        for line in self.lines.iter().filter(|line| line.is_listening()) {
+            line.check_changes(&self.board).map_err(|what| format!("{what}: {line:?}"))?;
+        }
+        for agent in self.agents.iter().filter(|agent| agent.is_listening()) {
+            let checked = agent.listening.check(&self.board);
+            checked.map_err(|what| format!("{what}: {agent:?}"))?;
         }
         Ok(())
     }
@@ -140,12 +155,14 @@ impl World {
 
     /// All clients leave, and the shards keep nothing of them.
     fn check_nothing_left(&mut self) -> Result<(), String> {
-        for client in &mut self.clients {
-            client.leave(&mut self.nodes[client.shard].io.links[client.link]);
-        }
+        self.send_away();
         self.until("every connection is closed", |world| {
-            world.clients.is_empty() && world.nodes.iter().all(|node| node.io.slots_taken() == 0)
+            world.is_deserted() && world.nodes.iter().all(|node| node.io.slots_taken() == 0)
         })?;
+        // Who left without a word has left a session, which expires.
+        let limits = &self.terms.limits;
+        let expired_ns = self.now_ns + (limits.session_timeout_ms + 1_000) * 1_000_000;
+        self.until("sessions expire", |world| world.now_ns > expired_ns)?;
         let before = self.ticks;
         self.settle()?;
         let ticks = self.ticks - before;
@@ -156,10 +173,14 @@ impl World {
             let probe = self.probe(node)?;
             let kept = [
                 ("calls", probe.calls_in_flight),
+                ("sessions", probe.sessions_open),
+                ("events of sessions", probe.session_events),
                 ("streams", probe.streams_open),
+                ("exchanges of other shards", probe.relays_open),
                 ("timers", probe.timers_armed),
                 ("bytes", probe.budget_used_bytes),
                 ("connections", probe.connections_open(Transport::Http)),
+                ("byte streams", probe.connections_open(Transport::Tcp)),
                 ("buffers", probe.buffers.used.into()),
             ];
             if let Some((what, count)) = kept.iter().find(|(_, count)| *count > 0) {
@@ -182,15 +203,22 @@ impl World {
             probes.push(*self.probe(node)?);
         }
         let grace_ms = self.dice.between(4_000, 8_000);
+        let mut deaf = Vec::new();
         for node in &mut self.nodes {
-            let sent = node.address.send_request(Request::Drain { grace_ms });
-            assert!(sent.is_ok(), "the lane is empty behind a probe");
+            // Its lane may be full of what other shards ask of it: then it hears of it later.
+            if node.address.send_request(Request::Drain { grace_ms }).is_err() {
+                deaf.push(node.address.clone());
+            }
             node.draining = true;
             node.io.links.iter_mut().for_each(Link::stop);
             self.dice.tally.add(Fault::Drain, 1);
         }
         // Some come just then.
         (0..4).for_each(|_| self.connect(Temper::Usual));
+        while !deaf.is_empty() {
+            deaf.retain(|address| address.send_request(Request::Drain { grace_ms }).is_err());
+            self.quiet_step()?;
+        }
         let deadline_ns = self.now_ns + grace_ms * 1_000_000;
         let mut asked = Vec::new();
         while self.nodes.iter().any(|node| node.next != Next::Done) {
@@ -217,7 +245,9 @@ impl World {
         }
         self.nodes.iter().for_each(|node| node.io.check_empty());
         self.clients.iter_mut().for_each(Client::heal);
-        self.until("every client notices", |world| world.clients.is_empty())?;
+        self.lines.iter_mut().for_each(LineClient::heal);
+        self.agents.clear();
+        self.until("every client notices", |world| world.is_deserted())?;
         Ok(probes)
     }
 }

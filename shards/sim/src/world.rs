@@ -10,16 +10,17 @@ use crossbeam::channel::Receiver;
 use ringmesh_runtime::Next;
 use ringmesh_runtime::call::StateKey;
 use ringmesh_runtime::catalog::{Pool, Published};
-use ringmesh_runtime::limits::{Limits, REFUSAL_SLOTS, SLEEP_GAP_MS};
+use ringmesh_runtime::limits::{REFUSAL_SLOTS, SLEEP_GAP_MS};
 use ringmesh_runtime::message::{Address, Request};
-use ringmesh_runtime::probe::{Bound, Probe, Transport};
+use ringmesh_runtime::probe::{Bound, Lane, Probe, SessionEnd, Transport};
 
 use crate::board::Board;
-use crate::check::Facts;
-use crate::client::{Client, Temper};
+use crate::agent::Agent;
+use crate::check::Terms;
+use crate::client::Client;
 use crate::fault::{Dice, Fault};
-use crate::link::Link;
-use crate::node::{Config, Node, PostBox, REQUESTS_MAX, draw_limits};
+use crate::line::LineClient;
+use crate::node::{Config, Node, PostBox, REQUESTS_MAX, draw_terms};
 use crate::offer::{self, EVENTS_MAX, URIS, Wires};
 use crate::pool::{Desk, Workers};
 use crate::request::TOOLS_TOPIC;
@@ -34,12 +35,16 @@ pub(crate) const MS: u64 = 1_000_000;
 /// See the module.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
+    /// Clients of modern HTTP.
     pub(crate) clients: Vec<Client>,
-    clients_made: usize,
-    /// Clients that are connected at once.
-    crowd: usize,
-    pub(crate) limits: Limits,
-    tight_budget: bool,
+    /// Clients of legacy sessions over HTTP.
+    pub(crate) agents: Vec<Agent>,
+    /// Clients of byte streams.
+    pub(crate) lines: Vec<LineClient>,
+    pub(crate) clients_made: usize,
+    /// Clients of each kind that are there at once.
+    pub(crate) crowd: [usize; 3],
+    pub(crate) terms: Terms,
     pub(crate) board: Board,
     wires: Arc<Wires>,
     published: Arc<Published>,
@@ -66,7 +71,8 @@ impl World {
     /// Everything of a run follows from its seed.
     pub(crate) fn new(seed: u64, shown: bool) -> Self {
         let mut dice = Dice::new(seed, seed);
-        let (limits, tight_budget) = draw_limits(&mut dice);
+        let terms = draw_terms(&mut dice);
+        let limits = &terms.limits;
         let wires = Arc::new(Wires::default());
         let published = Arc::new(Published::new(offer::catalog(&wires, 0)));
         let desk = Arc::new(Desk::default());
@@ -75,12 +81,12 @@ impl World {
         let shards = if dice.one_in(4) { 3 } else { 2 };
         let state_key = Arc::new(StateKey::from_secret(b"simulated"));
         let mut nodes = Vec::new();
-        let boxes: Vec<_> = (0..shards).map(|_| PostBox::new(&limits, &mut dice)).collect();
+        let boxes: Vec<_> = (0..shards).map(|_| PostBox::new(limits, &mut dice)).collect();
         let addresses: Arc<[Address]> = boxes.iter().map(|post| post.address.clone()).collect();
         for (id, post) in (0..shards).zip(boxes) {
             let config = Config {
                 seed,
-                limits: &limits,
+                limits,
                 published: &published,
                 pool: &pool,
                 addresses: &addresses,
@@ -89,15 +95,16 @@ impl World {
             nodes.push(config.node(post, (id, now_ns), trace, &state_key, &mut dice));
         }
         wires.attach(addresses.to_vec());
-        let crowd = 4 + dice.below(20);
+        let crowd = [2 + dice.below(16), dice.below(8), dice.below(8)];
         Self {
             board: Board::new(nodes.len()),
             nodes,
             clients: Vec::new(),
+            agents: Vec::new(),
+            lines: Vec::new(),
             clients_made: 0,
             crowd,
-            limits,
-            tight_budget,
+            terms,
             wires,
             published,
             workers: Workers::new(desk),
@@ -111,7 +118,7 @@ impl World {
 
     /// Moves everything on by a step. Gives whether a shard was ticked.
     pub(crate) fn step(&mut self) -> Result<bool, String> {
-        let timeout_ns = self.limits.tool_timeout_ms * MS;
+        let timeout_ns = self.terms.limits.tool_timeout_ms * MS;
         self.workers.act(self.now_ns, timeout_ns, &mut self.dice);
         self.act_clients()?;
         let before = self.ticks;
@@ -135,16 +142,7 @@ impl World {
     /// A step of everyday life: time passes, clients come, changes are published.
     pub(crate) fn live(&mut self) -> Result<(), String> {
         self.pass_time();
-        while self.clients.len() < self.crowd && self.dice.one_in(3) {
-            let temper = match self.dice.below(16) {
-                0..8 => Temper::Usual,
-                8..12 => Temper::Listener,
-                12 | 13 => Temper::Flooder,
-                14 => Temper::Greedy,
-                _ => Temper::Idler,
-            };
-            self.connect(temper);
-        }
+        self.invite();
         if self.dice.one_in(50) {
             self.publish_something();
         }
@@ -169,68 +167,6 @@ impl World {
             self.now_ns += self.dice.between(SLEEP_GAP_MS + 1, 60_000) * MS;
             self.nodes.iter_mut().for_each(|node| node.excuse_sleep(self.now_ns));
         }
-    }
-
-    /// A new client, on any shard but those that are gone.
-    pub(crate) fn connect(&mut self, temper: Temper) {
-        let shard = self.dice.below(self.nodes.len());
-        self.connect_to(shard, temper);
-    }
-
-    pub(crate) fn connect_to(&mut self, shard: usize, temper: Temper) {
-        let id = self.clients_made;
-        self.clients_made += 1;
-        let node = &self.nodes[shard];
-        let facts = Facts {
-            now_ns: node.clock_ns(self.now_ns),
-            slack_ms: node.slack_ms(),
-            limits: &self.limits,
-            draining: node.draining,
-            healed: self.dice.healed,
-            tight_budget: self.tight_budget,
-            dropped: &self.workers.dropped,
-            reported: &self.workers.reported,
-        };
-        let link = self.nodes[shard].io.links.len();
-        let client = Client::new((id, shard, link), temper, (&self.board, &mut self.dice), &facts);
-        let down_max = if temper == Temper::Greedy { 65_536 } else { 64 << self.dice.below(9) };
-        let up_max = if temper == Temper::Flooder { 65_536 } else { 64 << self.dice.below(11) };
-        let mut link = Link::new(up_max, down_max);
-        if self.nodes[shard].draining {
-            link.stop();
-        }
-        self.nodes[shard].io.connect(link);
-        self.clients.push(client);
-    }
-
-    fn act_clients(&mut self) -> Result<(), String> {
-        let count = self.clients.len();
-        if count == 0 {
-            return Ok(());
-        }
-        let first = self.dice.below(count);
-        for at in 0..count {
-            let client = &mut self.clients[(first + at) % count];
-            if !self.dice.ready() {
-                continue;
-            }
-            let node = &mut self.nodes[client.shard];
-            let facts = Facts {
-                now_ns: node.clock_ns(self.now_ns),
-                slack_ms: node.slack_ms(),
-                limits: &self.limits,
-                draining: node.draining,
-                healed: self.dice.healed,
-                tight_budget: self.tight_budget,
-                dropped: &self.workers.dropped,
-                reported: &self.workers.reported,
-            };
-            let link = &mut node.io.links[client.link];
-            client.act(link, &mut self.dice, &mut self.board, &facts).map_err(|what| {
-                format!("client of shard {}, link {}: {what}", client.shard, client.link)
-            })?;
-        }
-        Ok(())
     }
 
     /// What the control plane does: changes of resources and of the catalog.
@@ -279,16 +215,26 @@ impl World {
 
     /// Bounds hold at any time.
     fn check_probes(&mut self) {
-        let limits = &self.limits;
+        let limits = &self.terms.limits;
+        let (streams, calls) = (u64::from(limits.streams_max), u64::from(limits.calls_max));
         self.probes.retain(|receiver| {
             let Ok(probe) = receiver.try_recv() else { return true };
-            assert!(probe.streams_open <= limits.streams_max.into(), "too many streams");
-            assert!(probe.calls_in_flight <= limits.calls_max.into(), "too many calls");
-            let open = probe.connections_open(Transport::Http);
-            assert!(open <= limits.connections_max.into(), "too many connections");
-            let slots = u64::from(limits.connections_max + REFUSAL_SLOTS);
-            // One timer a connection, and that of accepting.
-            assert!(probe.timers_armed <= slots + 1, "too many timers");
+            assert!(probe.subscriptions_open <= streams, "too many subscriptions");
+            // A session's stream of GET counts among those, and those of calls by their calls.
+            let events = probe.streams_open - probe.subscriptions_open;
+            assert!(events <= streams + calls, "too many streams");
+            assert!(probe.calls_in_flight <= calls, "too many calls");
+            let http = probe.connections_open(Transport::Http);
+            let lines = probe.connections_open(Transport::Tcp);
+            let connections = u64::from(limits.connections_max);
+            assert!(http + lines <= connections, "too many connections");
+            let sessions = probe.sessions_open;
+            assert!(sessions <= u64::from(limits.sessions_max) + lines, "too many sessions");
+            let events_max = u64::from(limits.session_events_max);
+            assert!(probe.session_events <= sessions * events_max, "too many events are kept");
+            // One timer a connection, a call and a session; those of accepting and of relays.
+            let slots = connections + u64::from(REFUSAL_SLOTS);
+            assert!(probe.timers_armed <= slots + calls + sessions + 2, "too many timers");
             false
         });
         let probes_max = 64;
@@ -304,6 +250,8 @@ impl World {
         }
         self.workers.heal(self.now_ns);
         self.clients.iter_mut().for_each(Client::heal);
+        self.agents.iter_mut().for_each(Agent::heal);
+        self.lines.iter_mut().for_each(LineClient::heal);
     }
 
     /// Asks a shard for its probe, which comes with a tick.
@@ -331,18 +279,6 @@ impl World {
         Ok(())
     }
 
-    fn dismiss_clients(&mut self) {
-        let checked = &mut self.checked;
-        self.clients.retain(|client| {
-            if client.done {
-                checked.connections += 1;
-                checked.responses += client.answered;
-                checked.changes += client.changes();
-            }
-            !client.done
-        });
-    }
-
     /// Everything that was counted, once the run is over.
     pub(crate) fn tally(&mut self, probes: &[Probe]) -> crate::fault::Tally {
         let mut tally = self.dice.tally.clone();
@@ -363,9 +299,29 @@ impl World {
             (Bound::ToolTimeout, Fault::ToolTimeout),
             (Bound::Stopping, Fault::Stopping),
             (Bound::Malformed, Fault::Malformed),
+            (Bound::Batch, Fault::BatchBound),
+            (Bound::Sessions, Fault::SessionsBound),
+            (Bound::SessionsPerAddress, Fault::AddressBound),
+            (Bound::EventLog, Fault::EventLogBound),
+            (Bound::InputTimeout, Fault::InputTimeout),
         ] {
             let count = probes.iter().map(|probe| probe.refusals[bound.index()]).sum();
             tally.add(fault, count);
+        }
+        for (end, fault) in [
+            (SessionEnd::Deleted, Fault::SessionDeleted),
+            (SessionEnd::Expired, Fault::SessionExpired),
+            (SessionEnd::Closed, Fault::SessionClosed),
+            (SessionEnd::Stopped, Fault::SessionStopped),
+        ] {
+            let count = probes.iter().map(|probe| probe.sessions_ended[end.index()]).sum();
+            tally.add(fault, count);
+        }
+        for probe in probes {
+            tally.add(Fault::Forwarded, probe.forwarded);
+            tally.add(Fault::Replayed, probe.events_replayed);
+            tally.add(Fault::Unasked, probe.responses_unasked);
+            tally.add(Fault::RelaysFull, probe.mailbox_busy[Lane::Relays.index()]);
         }
         tally
     }

@@ -68,6 +68,8 @@ pub(crate) struct SimIo {
     listening: bool,
     /// Connections that wait to be accepted.
     backlog: VecDeque<usize>,
+    /// The same of the listener of byte streams.
+    line_backlog: VecDeque<usize>,
     buffers: BufferPool,
     ready: Vec<Completion>,
 }
@@ -94,6 +96,7 @@ impl SimIo {
             disarmed: Vec::new(),
             listening: true,
             backlog: VecDeque::new(),
+            line_backlog: VecDeque::new(),
             buffers: BufferPool::new(buffers, buffer_bytes),
             ready: Vec::new(),
         }
@@ -103,7 +106,8 @@ impl SimIo {
     pub(crate) fn connect(&mut self, mut link: Link) -> usize {
         let id = self.links.len();
         if self.listening {
-            self.backlog.push_back(id);
+            let backlog = if link.lines { &mut self.line_backlog } else { &mut self.backlog };
+            backlog.push_back(id);
         } else {
             link.break_down();
         }

@@ -1,12 +1,15 @@
 //! How operations finish between ticks.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ringmesh_runtime::io::Peer;
-use ringmesh_runtime::io::{Completion, ConnId, IoError, Shutdown};
+use ringmesh_runtime::io::{Completion, ConnId, IoError, ListenerId, Peer, Shutdown};
 
 use super::{Receive, SimIo, Slot};
 use crate::fault::Fault;
+
+/// The listener of byte streams; the other one is of HTTP.
+const LINES: ListenerId = ListenerId(1);
 
 /// Steps of one receive that a pass makes at most.
 const STEPS_MAX: usize = 4;
@@ -48,37 +51,49 @@ impl SimIo {
                 self.disarmed.push(accept);
                 continue;
             }
-            let races = !self.backlog.is_empty() && self.dice.one_in(2);
+            let races = !self.backlog_of(listener).is_empty() && self.dice.one_in(2);
             let result = if races {
                 self.dice.saw(Fault::AcceptRace);
-                self.accept_one()
+                self.accept_one(listener)
             } else {
                 Err(IoError::Cancelled)
             };
             self.ready.push(Completion::Accepted { listener, ticket, result });
         }
         if !self.listening && self.disarmed.is_empty() {
-            for link in std::mem::take(&mut self.backlog) {
+            let lines = std::mem::take(&mut self.line_backlog);
+            for link in std::mem::take(&mut self.backlog).into_iter().chain(lines) {
                 self.links[link].break_down();
             }
         }
-        while !self.backlog.is_empty() && !self.armed.is_empty() && self.dice.ready() {
+        while !self.armed.is_empty() && self.dice.ready() {
             // The kernel wakes any of those that wait.
-            let at = self.dice.below(self.armed.len());
-            let Some((listener, ticket)) = self.armed.remove(at) else { return };
+            let first = self.dice.below(self.armed.len());
+            let mut places = (0..self.armed.len()).map(|at| (first + at) % self.armed.len());
+            let waiting = places.find(|&at| !self.backlog_of(self.armed[at].0).is_empty());
+            let Some((listener, ticket)) = waiting.and_then(|at| self.armed.remove(at)) else {
+                return;
+            };
             let result = if self.dice.strikes(Fault::AcceptAgain) {
                 Err(IoError::Again)
             } else if self.dice.strikes(Fault::AcceptExhausted) {
                 Err(IoError::Exhausted)
             } else {
-                self.accept_one()
+                self.accept_one(listener)
             };
             self.ready.push(Completion::Accepted { listener, ticket, result });
         }
     }
 
-    fn accept_one(&mut self) -> Result<(u32, Peer), IoError> {
-        let link = self.backlog.pop_front().expect("somebody waits");
+    /// Who waits at a listener.
+    fn backlog_of(&self, listener: ListenerId) -> &VecDeque<usize> {
+        if listener == LINES { &self.line_backlog } else { &self.backlog }
+    }
+
+    fn accept_one(&mut self, listener: ListenerId) -> Result<(u32, Peer), IoError> {
+        let backlog =
+            if listener == LINES { &mut self.line_backlog } else { &mut self.backlog };
+        let link = backlog.pop_front().expect("somebody waits");
         let place = self.slots.iter().position(Option::is_none).expect("accepts find free slots");
         if self.generations[place].is_some() {
             self.dice.saw(Fault::SlotReused);
@@ -97,7 +112,9 @@ impl SimIo {
         let slot = u32::try_from(place).expect("a small table");
         self.taken.push(slot);
         let port = u16::try_from(link % 60_000).expect("below 2^16");
-        Ok((slot, Peer::Ip(SocketAddr::from(([10, 0, 0, 1], port)))))
+        // Few addresses, so that each has several sessions.
+        let host = u8::try_from(link % 3).expect("below 3");
+        Ok((slot, Peer::Ip(SocketAddr::from(([10, 0, 0, host], port)))))
     }
 
     /// Gives the slot back, or nothing where it was closed.
