@@ -516,7 +516,9 @@ impl Shard {
             }
             return;
         }
-        let asking = self.calls.at(call.slot).is_some_and(|(_, call)| call.asking.is_some());
+        let asking = self.calls.at(call.slot).and_then(|(_, call)| call.asking.as_deref());
+        // When nothing is left to be answered, the handler runs again.
+        let asking = asking.is_some_and(Asking::waits);
         let (bound, why) = if asking {
             (Bound::InputTimeout, "got no answer from the client in time")
         } else {

@@ -30,6 +30,13 @@ pub(in crate::shard) struct Asking {
     rounds: u32,
 }
 
+impl Asking {
+    /// Whether the client has yet to answer something.
+    pub(in crate::shard) fn waits(&self) -> bool {
+        !self.pending.is_empty()
+    }
+}
+
 /// Members of a result that requires input (2026-07-28 schema, InputRequiredResult).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
