@@ -301,9 +301,6 @@ impl Shard {
         let refusal = if self.draining.is_some() {
             self.refuse(Bound::Stopping);
             Refusal::busy("the server is stopping")
-        } else if self.event_streams.len() >= self.limits.streams_max as usize {
-            self.refuse(Bound::Streams);
-            Refusal::busy("no further streams are taken now")
         } else {
             let read = match last {
                 Some(last) if last.stream != 0 => self.read_on(place, at, last),
@@ -329,6 +326,10 @@ impl Shard {
         }
         let id = match known {
             Some(id) => id,
+            None if self.event_streams.len() >= self.limits.streams_max as usize => {
+                self.refuse(Bound::Streams);
+                return Err(Refusal::busy("no further streams are taken now"));
+            }
             None => {
                 let id = self.add_stream(place, 0, 0);
                 self.probe.streams_total += 1;
