@@ -33,6 +33,7 @@ use ringmesh_runtime::message::{Address, Inbox};
 
 pub use error::StartError;
 pub(crate) use greeting::reachable;
+pub(crate) use shards::lanes_bytes;
 
 use crate::config::Plan;
 use crate::control::{self, ControlConfig, ControlError, ServerState, ShardWatch};

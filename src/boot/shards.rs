@@ -8,7 +8,7 @@ use ringmesh_ring::{Doorbell, Listener, Refusal, Ring, RingConfig, SetupError, p
 use ringmesh_runtime::mailbox::{Capacities, mailbox};
 use ringmesh_runtime::message::{Address, Inbox};
 use ringmesh_runtime::probe::Vital;
-use ringmesh_runtime::{Shard, ShardConfig};
+use ringmesh_runtime::{Shard, ShardConfig, rest};
 
 use super::error::StartError;
 use crate::config::Plan;
@@ -65,13 +65,29 @@ pub(crate) fn desks(plan: &Plan) -> Result<Vec<(Desk, Inbox)>, StartError> {
 
 /// The bounds of a shard's mailbox.
 pub(crate) fn capacities(plan: &Plan) -> Capacities {
+    lanes(plan.limits.calls_max as usize)
+}
+
+/// A reply has a place for each call that may be in flight.
+const fn lanes(calls_max: usize) -> Capacities {
     Capacities {
         requests: REQUESTS_MAX,
-        replies: plan.limits.calls_max as usize,
+        replies: calls_max,
         notes: NOTES_MAX,
         events: EVENTS_MAX,
         relays: RELAYS_MAX,
     }
+}
+
+/// What a mailbox takes, in bytes: all places of its lanes are made at once.
+pub(crate) fn lanes_bytes(calls_max: u64) -> u64 {
+    let lanes = lanes(usize::try_from(calls_max).unwrap_or(usize::MAX));
+    let bytes = |places: usize, each: usize| places as u64 * each as u64;
+    bytes(lanes.requests, rest::REQUEST_BYTES)
+        + bytes(lanes.replies, rest::REPLY_BYTES)
+        + bytes(lanes.notes, rest::NOTE_BYTES)
+        + bytes(lanes.events, rest::EVENT_BYTES)
+        + bytes(lanes.relays, rest::RELAY_BYTES)
 }
 
 /// What one thread is given.

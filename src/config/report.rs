@@ -115,14 +115,15 @@ impl Plan {
         let size = |bytes| Size { bytes };
         write!(
             f,
-            "memory       {} at most: process {}, shards {}, connections {} here and {} in the \
-             kernel, sessions {}, byte budgets {}",
+            "memory       {} at most; at rest: process {}, shards {}, connections {} here and {} \
+             in the kernel, sessions {}; at work: calls and sends {}, byte budgets {}",
             size(memory.total()),
             size(memory.process),
             size(memory.shards),
             size(memory.connections),
             size(memory.kernel),
             size(memory.sessions),
+            size(memory.work),
             size(memory.budget),
         )
     }

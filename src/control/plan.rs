@@ -36,6 +36,7 @@ pub(super) fn members(plan: &Plan) -> Map<String, Value> {
             "connections_bytes": memory.connections,
             "sessions_bytes": memory.sessions,
             "kernel_bytes": memory.kernel,
+            "work_bytes": memory.work,
             "budget_bytes": memory.budget,
         },
     });

@@ -1,6 +1,7 @@
 //! The sizes of a ring, and why one cannot be set up.
 
 use crate::refusal::Refusal;
+use crate::{receives, sends};
 
 /// Slots that the kernel allows in a table of direct descriptors (`IORING_MAX_FIXED_FILES`).
 const TABLE_MAX: u32 = 1 << 20;
@@ -40,19 +41,24 @@ impl Default for RingConfig {
 }
 
 impl RingConfig {
-    /// Bytes that a ring of these sizes takes by itself in this process: queues, buffers, and what
-    /// it keeps for each slot and send. The kernel's own tables (8 to 24 bytes a slot, and about
-    /// 4 KB for each socket) are not among them.
+    /// Bytes that a ring of these sizes takes by itself in this process: queues, and buffers, each
+    /// of which was filled once. What it keeps for each connection is [`RingConfig::SLOT_BYTES`].
+    /// The kernel's own tables (8 to 24 bytes a slot, and about 4 KB for each socket) are not
+    /// among them.
     pub fn bytes(&self) -> u64 {
         const SQE: u64 = 64 + 4;
         const CQE: u64 = 16;
         const BUFFER: u64 = 16 + 1;
-        const SLOT: u64 = 8 + 48;
         u64::from(self.sq_entries) * SQE
             + u64::from(self.cq_entries) * CQE
             + u64::from(self.buffers) * (u64::from(self.buffer_bytes) + BUFFER)
-            + u64::from(self.table) * SLOT
     }
+
+    /// Bytes that a ring keeps for each connection that it has.
+    pub const SLOT_BYTES: u64 = receives::SLOT_BYTES as u64;
+
+    /// Bytes that a ring keeps for each send of the most that were in flight at once.
+    pub const SEND_BYTES: u64 = sends::PLACE_BYTES as u64;
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.sq_entries == 0 || self.cq_entries < self.sq_entries {
@@ -130,6 +136,8 @@ mod tests {
     #[test]
     fn a_shard_of_twenty_thousand_stays_within_four_mebibytes() {
         let config = RingConfig { table: 20_000, ..RingConfig::default() };
-        assert!(config.bytes() < 4 << 20, "{}", config.bytes());
+        let each = RingConfig::SLOT_BYTES + RingConfig::SEND_BYTES;
+        let bytes = config.bytes() + u64::from(config.table) * each;
+        assert!(bytes < 4 << 20, "{bytes}");
     }
 }

@@ -9,7 +9,7 @@
 //! So when enough closes have added up, every armed receive is cancelled and armed anew, unnoticed
 //! by the shard; in each pass the number of receives renewed is at most a few times that of closes.
 
-use ringmesh_runtime::io::ConnId;
+use ringmesh_runtime::io::{ConnId, GENERATION_MODULUS};
 
 /// Closes that add up before receives are renewed, at least.
 const CLOSES_MIN: u32 = 256;
@@ -20,7 +20,7 @@ const SCAN_MAX: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arm {
-    /// No receive is armed.
+    /// No receive is armed. The first: a slot of zeros is idle.
     Idle,
     /// One is.
     Armed,
@@ -43,14 +43,41 @@ pub(crate) enum Cancel {
     Report,
 }
 
+/// A slot's word: the generation of its last user, and above it what is armed.
 #[derive(Clone, Copy)]
 struct Slot {
     generation: u32,
     arm: Arm,
 }
 
+const ARM_SHIFT: u32 = GENERATION_MODULUS.trailing_zeros();
+const _: () = assert!(GENERATION_MODULUS.is_power_of_two() && ARM_SHIFT <= 28);
+
+impl Slot {
+    fn pack(self) -> u32 {
+        debug_assert!(self.generation < GENERATION_MODULUS);
+        (self.arm as u32) << ARM_SHIFT | self.generation
+    }
+
+    fn unpack(word: u32) -> Self {
+        let arm = match word >> ARM_SHIFT {
+            0 => Arm::Idle,
+            1 => Arm::Armed,
+            2 => Arm::Cancelling,
+            3 => Arm::Renewing,
+            _ => Arm::Renewed,
+        };
+        Self { generation: word & (GENERATION_MODULUS - 1), arm }
+    }
+}
+
+/// What the table takes for a slot, once it was used.
+pub(crate) const SLOT_BYTES: usize = size_of::<u32>();
+
 pub(crate) struct Receives {
-    slots: Box<[Slot]>,
+    /// Words of zeros at first, which the allocator takes from the kernel as they are: memory is
+    /// resident as slots are used.
+    slots: Box<[u32]>,
     armed: u32,
     /// Closes since the last pass began.
     closes: u32,
@@ -69,37 +96,45 @@ pub(crate) enum End {
 
 impl Receives {
     pub(crate) fn new(table: u32) -> Self {
-        let slots = vec![Slot { generation: 0, arm: Arm::Idle }; table as usize];
-        Self { slots: slots.into_boxed_slice(), armed: 0, closes: 0, cursor: None }
+        let slots = vec![0; table as usize].into_boxed_slice();
+        Self { slots, armed: 0, closes: 0, cursor: None }
+    }
+
+    fn at(&self, slot: u32) -> Slot {
+        Slot::unpack(self.slots[slot as usize])
+    }
+
+    fn set(&mut self, conn: ConnId, arm: Arm) {
+        let slot = Slot { generation: conn.generation, arm };
+        self.slots[conn.slot as usize] = slot.pack();
     }
 
     /// A receive is being armed.
     pub(crate) fn arm(&mut self, conn: ConnId) {
-        let slot = &mut self.slots[conn.slot as usize];
-        assert!(slot.arm == Arm::Idle, "two receives armed on one connection");
-        *slot = Slot { generation: conn.generation, arm: Arm::Armed };
+        assert!(self.at(conn.slot).arm == Arm::Idle, "two receives armed on one connection");
+        self.set(conn, Arm::Armed);
         self.armed += 1;
     }
 
     /// The shard asks for the end.
     pub(crate) fn cancel(&mut self, conn: ConnId) -> Cancel {
-        let slot = &mut self.slots[conn.slot as usize];
+        let slot = self.at(conn.slot);
         if slot.generation != conn.generation {
             return Cancel::Nothing;
         }
         match slot.arm {
             Arm::Idle | Arm::Cancelling => Cancel::Nothing,
             Arm::Armed => {
-                slot.arm = Arm::Cancelling;
+                self.set(conn, Arm::Cancelling);
                 Cancel::Submit
             }
             // The renewal has submitted one already.
             Arm::Renewing => {
-                slot.arm = Arm::Cancelling;
+                self.set(conn, Arm::Cancelling);
                 Cancel::Nothing
             }
             Arm::Renewed => {
-                slot.arm = Arm::Idle;
+                self.set(conn, Arm::Idle);
                 self.armed -= 1;
                 Cancel::Report
             }
@@ -108,16 +143,16 @@ impl Receives {
 
     /// A receive ended, because it was cancelled or otherwise.
     pub(crate) fn end(&mut self, conn: ConnId, cancelled: bool) -> End {
-        let slot = &mut self.slots[conn.slot as usize];
+        let slot = self.at(conn.slot);
         assert!(slot.generation == conn.generation, "the receive of an earlier user");
         match slot.arm {
             Arm::Idle | Arm::Renewed => panic!("a receive ends once"),
             Arm::Renewing if cancelled => {
-                slot.arm = Arm::Renewed;
+                self.set(conn, Arm::Renewed);
                 End::Renewal
             }
             Arm::Armed | Arm::Cancelling | Arm::Renewing => {
-                slot.arm = Arm::Idle;
+                self.set(conn, Arm::Idle);
                 self.armed -= 1;
                 End::Reported
             }
@@ -126,17 +161,17 @@ impl Receives {
 
     /// Whether a receive that was ended to be renewed is to be armed now, which it counts as then.
     pub(crate) fn rearm(&mut self, conn: ConnId) -> bool {
-        let slot = &mut self.slots[conn.slot as usize];
+        let slot = self.at(conn.slot);
         let wanted = slot.generation == conn.generation && slot.arm == Arm::Renewed;
         if wanted {
-            slot.arm = Arm::Armed;
+            self.set(conn, Arm::Armed);
         }
         wanted
     }
 
     /// Whether a receive that a cancellation did not find is still to be ended.
     pub(crate) fn is_ending(&self, conn: ConnId) -> bool {
-        let slot = self.slots[conn.slot as usize];
+        let slot = self.at(conn.slot);
         slot.generation == conn.generation && matches!(slot.arm, Arm::Cancelling | Arm::Renewing)
     }
 
@@ -159,12 +194,12 @@ impl Receives {
                 self.cursor = Some(index);
                 return;
             }
-            let slot = &mut self.slots[index];
-            if slot.arm == Arm::Armed {
-                slot.arm = Arm::Renewing;
+            let Slot { generation, arm } = Slot::unpack(self.slots[index]);
+            if arm == Arm::Armed {
+                let conn = ConnId { slot: u32::try_from(index).expect("a slot"), generation };
+                self.set(conn, Arm::Renewing);
                 renewed += 1;
-                let index = u32::try_from(index).expect("a slot");
-                cancel(ConnId { slot: index, generation: slot.generation });
+                cancel(conn);
             }
         }
         self.cursor = (stop < self.slots.len()).then_some(stop);
@@ -177,6 +212,16 @@ mod tests {
 
     fn conn(slot: u32) -> ConnId {
         ConnId { slot, generation: 9 }
+    }
+
+    #[test]
+    fn a_slot_fits_a_word() {
+        let arms = [Arm::Idle, Arm::Armed, Arm::Cancelling, Arm::Renewing, Arm::Renewed];
+        for (arm, generation) in arms.into_iter().zip([0, 1, 7, 1 << 20, GENERATION_MODULUS - 1]) {
+            let slot = Slot::unpack(Slot { generation, arm }.pack());
+            assert_eq!((slot.generation, slot.arm), (generation, arm));
+        }
+        assert_eq!(Slot { generation: 0, arm: Arm::Idle }.pack(), 0);
     }
 
     #[test]

@@ -8,6 +8,10 @@ use ringmesh_runtime::io::{ConnId, SendBuf};
 /// Sends in flight that a new table has room for.
 const CAPACITY_INITIAL: usize = 1024;
 
+/// What the table takes for each send of the most that were ever in flight at once.
+pub(crate) const PLACE_BYTES: usize = size_of::<Option<InFlight>>() + size_of::<u32>();
+const _: () = assert!(PLACE_BYTES <= 36);
+
 pub(crate) struct Sends {
     entries: Vec<Option<InFlight>>,
     free: Vec<u32>,

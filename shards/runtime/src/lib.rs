@@ -19,4 +19,4 @@ pub mod probe;
 mod shard;
 pub mod wheel;
 
-pub use shard::{Next, Shard, ShardConfig, ShardId};
+pub use shard::{Next, Shard, ShardConfig, ShardId, rest};

@@ -23,6 +23,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// What a lane's place takes besides its message.
+pub const PLACE_BYTES: usize = size_of::<usize>();
+
 /// What wakes a sleeping shard. A ring is kept until the shard takes it, as an eventfd does.
 pub trait Bell: Send + Sync {
     /// Wakes the shard, or its next wait. Never blocks.

@@ -25,6 +25,12 @@ pub const TICK_MS: u64 = 64;
 /// with those of another rotation.
 pub const SLOTS: u32 = 2048;
 
+/// What a timer takes.
+pub const TIMER_BYTES: usize = size_of::<Node>();
+
+/// What a wheel takes without timers.
+pub const WHEEL_BYTES: usize = (SLOTS as usize + 1) * TIMER_BYTES;
+
 /// Names an armed timer until it fires or is cancelled; afterwards its place is used again, so
 /// whoever keeps an id forgets it then. `Option<TimerId>` is as small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +76,7 @@ const NONE: u32 = u32::MAX;
 const DUE: u32 = SLOTS;
 
 const _: () = assert!(SLOTS.is_multiple_of(64) && SLOTS < NONE);
-const _: () = assert!(size_of::<Node>() <= 24);
+const _: () = assert!(TIMER_BYTES <= 24);
 const _: () = assert!(size_of::<Option<TimerId>>() == 4);
 
 impl Wheel {

@@ -22,6 +22,7 @@ mod modern;
 mod relay;
 mod replies;
 mod request;
+pub mod rest;
 mod session;
 mod settle;
 mod slab;

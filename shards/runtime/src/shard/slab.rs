@@ -15,6 +15,9 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// What a place takes, used or not.
+    pub(super) const PLACE_BYTES: usize = size_of::<(u32, Option<T>)>();
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
