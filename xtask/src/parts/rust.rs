@@ -7,7 +7,7 @@ use crate::part::{Problem, Result};
 
 /// Crates that the workspace leaves out: a peer's dependencies and the fuzzer's stay out of the
 /// root's lock file.
-const OUTSIDE: [&str; 2] = ["perf/peers/rmcp", "shards/fuzz"];
+const OUTSIDE: [&str; 3] = ["perf/peers/hammer", "perf/peers/rmcp", "shards/fuzz"];
 
 pub(crate) fn format(bench: &mut Bench) -> Result {
     let command = bench.cargo("fmt --all --check -- --color=never");
