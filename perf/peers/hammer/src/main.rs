@@ -52,21 +52,28 @@ fn run(options: &Options) -> Result<u64, Box<dyn std::error::Error>> {
     load.run_until(began + options.duration)?;
     let took = began.elapsed();
     let cpu_after = options.pid.map(cpu_ticks).transpose()?;
-    let ticks = cpu_before
-        .zip(cpu_after)
-        .map(|(before, after)| after - before);
+    let spent =
+        |(before, after): ([u64; 2], [u64; 2])| [after[0] - before[0], after[1] - before[1]];
+    let ticks = cpu_before.zip(cpu_after).map(spent);
     print(options, &load, took, ticks, request_bytes);
     Ok(load.errors)
 }
 
-fn print(options: &Options, load: &Load, took: Duration, ticks: Option<u64>, request_bytes: usize) {
+fn print(
+    options: &Options,
+    load: &Load,
+    took: Duration,
+    ticks: Option<[u64; 2]>,
+    request_bytes: usize,
+) {
     let requests = load.answers.max(1);
-    let cpu = ticks.map_or("null".to_owned(), |ticks| ticks.to_string());
+    let [user, system] = ticks.unwrap_or_default();
     let at = |quantile| load.latency_us.value_at_quantile(quantile);
     println!(
         "{{\"mode\":\"{}\",\"elsewhere\":{},\"connections\":{},\"depth\":{},\"seconds\":{:.3},\
          \"requests\":{},\"rate\":{:.0},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\
-         \"request_bytes\":{request_bytes},\"reply_bytes\":{},\"server_cpu_ticks\":{cpu},\
+         \"request_bytes\":{request_bytes},\"reply_bytes\":{},\"server_user_ticks\":{user},\
+         \"server_system_ticks\":{system},\
          \"errors\":{},\"error_sample\":\"{}\"}}",
         options.mode.name(),
         options.elsewhere,
@@ -87,8 +94,8 @@ fn print(options: &Options, load: &Load, took: Duration, ticks: Option<u64>, req
     );
 }
 
-/// utime + stime of the process, all its threads, in clock ticks (proc(5), stat).
-fn cpu_ticks(pid: u32) -> std::io::Result<u64> {
+/// utime and stime of the process, all its threads, in clock ticks (proc(5), stat).
+fn cpu_ticks(pid: u32) -> std::io::Result<[u64; 2]> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
     let ticks = |at| {
@@ -99,6 +106,6 @@ fn cpu_ticks(pid: u32) -> std::io::Result<u64> {
     };
     ticks(11)
         .zip(ticks(12))
-        .map(|(user, system)| user + system)
+        .map(|(user, system)| [user, system])
         .ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat has another form: {stat}")))
 }
