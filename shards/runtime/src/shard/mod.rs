@@ -428,7 +428,7 @@ impl Shard {
             match request {
                 Request::Drain { grace_ms } => self.drain(grace_ms),
                 Request::Probe(room, answer) => self.send_probe(room, &answer),
-                Request::Forward(forward) => self.on_forward(forward),
+                Request::Forward(forward) => self.on_forward(*forward),
                 Request::Gone(far) => self.on_gone(far),
             }
         }

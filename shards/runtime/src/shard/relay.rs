@@ -93,8 +93,8 @@ impl Shard {
     }
 
     /// Handles a request that another shard forwarded.
-    pub(super) fn on_forward(&mut self, forward: Box<Forward>) {
-        let Forward { from, session, what, keep_alive, version_minor, version } = *forward;
+    pub(super) fn on_forward(&mut self, forward: Forward) {
+        let Forward { from, session, what, keep_alive, version_minor, version } = forward;
         self.relays.open.insert(from, Exchanged::default());
         let exchange = Exchange { keep_alive, version_minor };
         let ask = match &what {
@@ -205,14 +205,14 @@ impl Shard {
         let bytes = if over { Vec::new() } else { std::mem::take(&mut exchanged.outbound) };
         let relay = Relay { conn: far.conn, bytes, then };
         if let Err(Busy(relay)) = self.addresses[usize::from(far.shard.0)].send_relay(relay) {
-            if let Some(exchanged) = self.relays.open.get_mut(&far) {
-                if !over {
-                    exchanged.outbound = relay.bytes;
-                }
+            if let Some(exchanged) = self.relays.open.get_mut(&far).filter(|_| !over) {
+                exchanged.outbound = relay.bytes;
             }
             return false;
         }
-        exchanged_sent(&mut self.relays, far);
+        if let Some(exchanged) = self.relays.open.get_mut(&far) {
+            exchanged.due = false;
+        }
         if over {
             self.refuse(Bound::SendBound);
         }
@@ -280,11 +280,5 @@ impl Shard {
         connection.since_ms = now_ms;
         connection.flags.comment = comment;
         self.touch(slot);
-    }
-}
-
-fn exchanged_sent(relays: &mut Relays, far: Far) {
-    if let Some(exchanged) = relays.open.get_mut(&far) {
-        exchanged.due = false;
     }
 }
