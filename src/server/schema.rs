@@ -2,18 +2,35 @@
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value};
 
 /// The schema of what deserialises into `T`, without `$schema` and the type's own title: MCP takes
 /// JSON Schema 2020-12 where nothing else is said.
 pub fn schema_of<T: JsonSchema>() -> Value {
-    plain(SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>())
+    plain(settings().into_generator().into_root_schema_for::<T>())
 }
 
 /// The schema of what `T` serialises to.
 pub(super) fn output_schema_of<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    plain(settings.into_generator().into_root_schema_for::<T>())
+    plain(settings().for_serialize().into_generator().into_root_schema_for::<T>())
+}
+
+fn settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12().with_transform(RecursiveTransform(forget_width))
+}
+
+/// Formats such as `uint64` are OpenAPI's: validators of JSON Schema warn of what they do not know.
+fn forget_width(schema: &mut schemars::Schema) {
+    let width = |format: &Value| {
+        format.as_str().is_some_and(|name| {
+            let kind = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
+            ["int", "uint", "float", "double"].contains(&kind)
+        })
+    };
+    if schema.get("format").is_some_and(width) {
+        schema.remove("format");
+    }
 }
 
 fn plain(schema: schemars::Schema) -> Value {
@@ -70,6 +87,7 @@ mod tests {
         assert_eq!(add["type"], "object");
         assert_eq!(add["required"], json!(["a"]));
         assert_eq!(add["properties"]["a"]["description"], "The first summand.");
+        assert!(!add.to_string().contains("int64"), "{add}");
         assert!(add.get("$schema").is_none() && add.get("title").is_none());
         let shape = arguments_schema_of::<Shape>();
         assert_eq!(
