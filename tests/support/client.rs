@@ -27,6 +27,14 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// An event of a stream, with what its fields say. A comment has none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) id: Option<String>,
+    pub(crate) retry_ms: Option<u64>,
+    pub(crate) data: Option<String>,
+}
+
 /// What a stream brings.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Frame {
@@ -141,6 +149,30 @@ impl Client {
         }
     }
 
+    /// Reads the next event, comments included; `None` at the end of the stream.
+    pub(crate) fn event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(end) = self.events.find("\n\n") {
+                let text: String = self.events.drain(..end + 2).collect();
+                return Some(Event::parse(&text));
+            }
+            let chunk = self.chunk()?;
+            self.events.push_str(&String::from_utf8(chunk).expect("text"));
+        }
+    }
+
+    /// Reads the next event that is no comment; `None` at the end of the stream.
+    pub(crate) fn told(&mut self) -> Option<Event> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let event = self.event()?;
+            if event != Event::default() {
+                return Some(event);
+            }
+            assert!(Instant::now() < deadline, "comments alone");
+        }
+    }
+
     /// Reads a chunk; `None` for the last.
     fn chunk(&mut self) -> Option<Vec<u8>> {
         let line_end = loop {
@@ -211,7 +243,52 @@ impl Client {
     }
 }
 
+impl Event {
+    fn parse(text: &str) -> Self {
+        let mut event = Self::default();
+        for line in text.lines() {
+            match line.split_once(':').map(|(name, value)| (name, value.trim_start())) {
+                Some(("id", id)) => event.id = Some(id.to_owned()),
+                Some(("retry", ms)) => event.retry_ms = Some(ms.parse().expect("digits")),
+                Some(("data", data)) => event.data = Some(data.to_owned()),
+                Some(("event", name)) => assert_eq!(name, "message", "clients drop others"),
+                Some(("", _)) | None => {}
+                Some(_) => panic!("no field of an event: {line:?}"),
+            }
+        }
+        event
+    }
+
+    /// The message that it carries.
+    pub(crate) fn message(&self) -> Value {
+        let data = self.data.as_deref().unwrap_or_default();
+        serde_json::from_str(data).unwrap_or_else(|_| panic!("no message: {self:?}"))
+    }
+}
+
 impl Answer {
+    /// The messages of a JSON body, or of a whole stream.
+    pub(crate) fn messages(&self) -> Vec<Value> {
+        if self.header("Content-Type") != Some("text/event-stream") {
+            return vec![self.json()];
+        }
+        let events = self.events();
+        events
+            .iter()
+            .filter(|e| !matches!(e.data.as_deref(), None | Some("")))
+            .map(Event::message)
+            .collect()
+    }
+
+    /// The events of a whole stream, comments apart.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        assert_eq!(self.header("Content-Type"), Some("text/event-stream"), "{self:?}");
+        let text = String::from_utf8(self.body.clone()).expect("text");
+        assert!(text.is_empty() || text.ends_with("\n\n"), "{text:?}");
+        let events = text.split_terminator("\n\n").map(Event::parse);
+        events.filter(|event| *event != Event::default()).collect()
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(':'));
         let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));

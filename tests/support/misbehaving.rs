@@ -1,4 +1,7 @@
-//! A server whose tools panic, overrun their time, flood and change what there is.
+//! A server whose tools panic, overrun their time, flood, change what there is, and ask back.
+
+#[path = "conversing.rs"]
+mod conversing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +26,7 @@ pub(crate) fn server(_: &Plan) -> Result<Server, CatalogError> {
     let builder = panics(builder);
     let builder = overruns(builder).tool(prints());
     let builder = changes(builder, &handle);
-    let builder = checks(builder);
+    let builder = conversing::add(checks(builder));
     (0..PAGED).fold(builder, |builder, at| builder.resource(page(at))).build()
 }
 

@@ -93,7 +93,8 @@ impl Request {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         let framed = |name: &str| self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-        if !framed("Transfer-Encoding") && !framed("Content-Length") {
+        let bare = self.body.is_empty() && !self.line.starts_with("POST");
+        if !bare && !framed("Transfer-Encoding") && !framed("Content-Length") {
             head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
         }
         head.push_str("\r\n");

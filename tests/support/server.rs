@@ -135,20 +135,9 @@ impl Server {
         });
     }
 
-    /// Asserts that nothing was left behind: waits until no connection, stream, call or byte is
-    /// held.
+    /// Asserts that nothing was left behind.
     pub(crate) fn assert_clean(&self) {
-        self.wait_for("a server that holds nothing", |status| {
-            let totals = &status["totals"];
-            let shards = status["shards"].as_array().expect("shards");
-            let held = ["connections", "streams", "subscriptions", "calls_in_flight"];
-            held.iter().all(|key| totals[key] == 0)
-                && shards.iter().all(|shard| {
-                    shard["budget"]["used_bytes"] == 0
-                        && shard["buffers"]["used"] == 0
-                        && shard["timers"] == 0
-                })
-        });
+        super::nothing_leaked(self);
     }
 
     /// The value of one series of `/metrics`.

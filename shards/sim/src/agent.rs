@@ -326,7 +326,8 @@ impl Agent {
         match self.feed {
             Feed::Subscribing(0) => self.feed = Feed::Wanted,
             Feed::Subscribing(left) => {
-                let none = !self.open.iter().any(|open| matches!(open.pending.expect, Expect::Empty));
+                let none =
+                    !self.open.iter().any(|open| matches!(open.pending.expect, Expect::Empty));
                 let topic = self.listening.topics()[left - 1];
                 return none.then(|| {
                     let errand = self.scribe.subscribe(topic, scene.dice);
@@ -428,9 +429,10 @@ impl Agent {
                 return Some(posted);
             }
             9 | 10 => {
-                let live = self.open.iter_mut().find(|open| {
-                    open.pending.departs() && !open.cancelled && !open.twin
-                });
+                let live = self
+                    .open
+                    .iter_mut()
+                    .find(|open| open.pending.departs() && !open.cancelled && !open.twin);
                 let open = live?;
                 open.cancelled = true;
                 dice.saw(Fault::Cancelled);

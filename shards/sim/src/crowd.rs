@@ -168,7 +168,6 @@ impl World {
         };
         self.clients.retain(|client| dismiss(client.done, client.answered, client.changes()));
         self.lines.retain(|line| dismiss(line.done, line.answered, line.changes()));
-        self.agents
-            .retain(|agent| dismiss(agent.done, agent.answered, agent.listening.received()));
+        self.agents.retain(|agent| dismiss(agent.done, agent.answered, agent.listening.received()));
     }
 }

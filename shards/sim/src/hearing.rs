@@ -252,10 +252,8 @@ impl Agent {
                 Ok(())
             }
             (Task::Get { stream, .. }, 204) => {
-                let missing = self
-                    .open
-                    .iter()
-                    .any(|open| open.stream == Some(*stream) && !open.cancelled);
+                let missing =
+                    self.open.iter().any(|open| open.stream == Some(*stream) && !open.cancelled);
                 if missing { wrong() } else { Ok(()) }
             }
             (Task::Get { stream, fresh: false }, 410) => {

@@ -567,9 +567,7 @@ impl LineClient {
         let subscription = params["_meta"].get(META_SUBSCRIPTION_ID).map(ToString::to_string);
         if let Some(id) = subscription.or_else(|| params.get("progressToken").map(Value::to_string))
         {
-            let found = self.waiting.iter_mut().find(|waiting| {
-                waiting.pending.id == id
-            });
+            let found = self.waiting.iter_mut().find(|waiting| waiting.pending.id == id);
             let waiting = found.ok_or_else(|| format!("for nobody: {message}"))?;
             return match check::notice(&waiting.pending, message)? {
                 Notice::Acknowledged => self.modern_feed.acknowledge(board),
@@ -696,9 +694,10 @@ impl LineClient {
 
     /// Notes when the client knows that it hears of everything it asked for.
     fn note_opened(&mut self, board: &Board) -> Result<(), String> {
-        let waits = self.waiting.iter().any(|waiting| {
-            matches!(waiting.pending.expect, Expect::Hello(_) | Expect::Empty)
-        });
+        let waits = self
+            .waiting
+            .iter()
+            .any(|waiting| matches!(waiting.pending.expect, Expect::Hello(_) | Expect::Empty));
         let asked = !self.legacy_feed.topics().is_empty() && self.subscribing == 0 && !waits;
         if asked && !self.void && !self.legacy_feed.is_acknowledged() {
             return self.legacy_feed.acknowledge(board);

@@ -103,9 +103,7 @@ fn ask(call: &Call<'_>, answer: &mut Answer) {
             write_text(answer, &format!("{key}|{first}|{second}"));
         }
         (None, None) => {
-            let question = |name: &str, method: &str| {
-                json!({"method": method, "params": {"key": key, "question": name}})
-            };
+            let question = |name: &str, method: &str| json!({"method": method, "params": {"key": key, "question": name}});
             let questions = json!({
                 "q0": question("q0", "elicitation/create"),
                 "q1": question("q1", "sampling/createMessage"),

@@ -14,8 +14,8 @@ use ringmesh_runtime::limits::{REFUSAL_SLOTS, SLEEP_GAP_MS};
 use ringmesh_runtime::message::{Address, Request};
 use ringmesh_runtime::probe::{Bound, Lane, Probe, SessionEnd, Transport};
 
-use crate::board::Board;
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::check::Terms;
 use crate::client::Client;
 use crate::fault::{Dice, Fault};
@@ -84,13 +84,8 @@ impl World {
         let boxes: Vec<_> = (0..shards).map(|_| PostBox::new(limits, &mut dice)).collect();
         let addresses: Arc<[Address]> = boxes.iter().map(|post| post.address.clone()).collect();
         for (id, post) in (0..shards).zip(boxes) {
-            let config = Config {
-                seed,
-                limits,
-                published: &published,
-                pool: &pool,
-                addresses: &addresses,
-            };
+            let config =
+                Config { seed, limits, published: &published, pool: &pool, addresses: &addresses };
             let trace = Trace::new(shown.then_some(usize::from(id)));
             nodes.push(config.node(post, (id, now_ns), trace, &state_key, &mut dice));
         }

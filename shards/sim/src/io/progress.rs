@@ -91,8 +91,7 @@ impl SimIo {
     }
 
     fn accept_one(&mut self, listener: ListenerId) -> Result<(u32, Peer), IoError> {
-        let backlog =
-            if listener == LINES { &mut self.line_backlog } else { &mut self.backlog };
+        let backlog = if listener == LINES { &mut self.line_backlog } else { &mut self.backlog };
         let link = backlog.pop_front().expect("somebody waits");
         let place = self.slots.iter().position(Option::is_none).expect("accepts find free slots");
         if self.generations[place].is_some() {
