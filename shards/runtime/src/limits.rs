@@ -15,9 +15,8 @@ pub const SEND_SOFT_MAX: usize = 256 * 1024;
 pub const BATCH_MAX: usize = 100;
 /// Subscribed URIs of one stream, or of one session.
 pub const STREAM_URIS_MAX: usize = 256;
-/// After a gap between ticks of more than this (a stopped or suspended machine), deadlines are
-/// moved by the gap instead of firing all at once, in ms. The one deadline that the shard was
-/// waiting for has passed all the same.
+/// After a tick that is later than expected by more than this (a stopped or suspended machine), all
+/// deadlines are moved by the whole time since the tick before instead of firing at once, in ms.
 pub const SLEEP_GAP_MS: u64 = 5_000;
 
 const _: () = assert!(PIPELINE_BYTES_MAX > ringmesh_proto::http1::HEAD_BYTES_MAX);

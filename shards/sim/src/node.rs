@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) draining: bool,
     /// When its last tick expected the next at the latest.
     expected_ns: u64,
+    /// When its last tick ended.
+    ended_ns: u64,
     /// Time that the machine slept before the last tick.
     slept_ns: u64,
     batch: Vec<Completion>,
@@ -68,8 +70,8 @@ impl Node {
 
     /// Time that the machine slept, as far as the shard can tell: no deadline counts it.
     fn slept_ns(&self, now_ns: u64) -> u64 {
-        let late_ns = now_ns.saturating_sub(self.expected_ns) / MS * MS;
-        self.slept_ns + if self.tells_sleep(now_ns) { late_ns } else { 0 }
+        let gap_ns = now_ns.saturating_sub(self.ended_ns) / MS * MS;
+        self.slept_ns + if self.tells_sleep(now_ns) { gap_ns } else { 0 }
     }
 
     /// The time by which the shard counts its time-outs.
@@ -123,6 +125,7 @@ impl Node {
         self.io.end_tick();
         self.seen_version = version;
         let end_ns = self.io.now.mono_ns;
+        self.ended_ns = end_ns;
         self.expected_ns = match self.next {
             Next::Wait { until_ns } => until_ns.map_or(u64::MAX, |at_ns| at_ns.max(end_ns)),
             Next::Again | Next::Done => end_ns,
@@ -247,6 +250,7 @@ impl Config<'_> {
             seen_version: 0,
             draining: false,
             expected_ns: now_ns,
+            ended_ns: now_ns,
             slept_ns: 0,
             batch: Vec::new(),
         }
