@@ -399,6 +399,9 @@ impl Shard {
             // Whole requests wait until answers are read: they are answered before the end.
             Phase::Idle if connection.inbound.is_some() => {}
             Phase::Idle => self.end(slot),
+            // Whoever ends sending after a request is answered, wherever its session lives. What
+            // takes its time becomes a stream, which then finds no reader.
+            Phase::Relayed { comment: None, .. } => {}
             Phase::Head
             | Phase::Body
             | Phase::Calling(_)

@@ -239,6 +239,8 @@ impl Shard {
         }
         connection.since_ms = now_ms;
         match then {
+            // Who sends no more is taken to be gone, as on the shard of the session.
+            Then::Events { .. } if connection.flags.eof => self.abort(slot),
             Then::Events { chunked } => {
                 let comment = Some(if chunked { Comment::Chunked } else { Comment::Raw });
                 connection.phase = Phase::Relayed { home, comment, bytes: 0 };
@@ -248,6 +250,10 @@ impl Shard {
                 let exchange = Exchange { keep_alive, version_minor: 1 };
                 self.finish_exchange(Reader::Here(conn), exchange);
                 self.resume(slot);
+                let connection = &self.conns[slot as usize];
+                if connection.flags.eof && connection.phase == Phase::Idle {
+                    self.on_eof(slot);
+                }
             }
             Then::Cut => self.abort_relayed(slot),
         }
