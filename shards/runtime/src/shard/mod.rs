@@ -307,7 +307,11 @@ impl Shard {
     fn next(&mut self) -> Next {
         let now_ns = self.now.mono_ns;
         self.expected_ns = now_ns;
-        if self.draining.is_some() && self.taken == 0 && self.accepts_armed == 0 {
+        let stops = self.draining.is_some_and(|draining| {
+            // Clients on connections of other shards are answered as those of its own are.
+            self.relays.len() == 0 || draining.cut_ms <= self.now_ms
+        });
+        if stops && self.taken == 0 && self.accepts_armed == 0 {
             self.abandon_all();
             return Next::Done;
         }
@@ -528,6 +532,7 @@ self.probe.observe_budget(self.budget.used as u64, self.budget.limit as u64);
             self.touch(slot);
         }
         self.end_far_events();
+        self.wake_at(cut_ms);
     }
 
     /// Every connection is gone: what runs on for sessions has nobody to come back.

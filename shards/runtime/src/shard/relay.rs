@@ -191,6 +191,11 @@ impl Shard {
         self.relays.retry = None;
     }
 
+    /// Has the shard look up no later than this, whatever else it waits for.
+    pub(super) fn wake_at(&mut self, at_ms: u64) {
+        self.wheel.arm(at_ms, Key::RelayRetry.pack());
+    }
+
     /// Sends what was written for a connection. False: it has to wait.
     fn flush_relay(&mut self, far: Far) -> bool {
         let send_bytes_max = self.limits.send_bytes_max;
