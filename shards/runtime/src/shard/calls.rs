@@ -481,6 +481,15 @@ impl Shard {
         waiter.map_or(u64::MAX, |waiter| waiter.deadline_ms.min(waiter.keep_alive_ms))
     }
 
+    /// Keeps the time of a call whose deadline was moved: its timer may be armed for another.
+    pub(super) fn rearm_call(&mut self, call: CallId) {
+        let at_ms = self.call_deadline_ms(call);
+        let timer = self.waiter(call).and_then(|waiter| waiter.timer);
+        if let Some(timer) = timer {
+            self.wheel.rearm(timer, at_ms);
+        }
+    }
+
     /// A call's own timer fired.
     pub(super) fn on_call_timer(&mut self, slot: u32) {
         let Some((generation, _)) = self.calls.at(slot) else { return };
@@ -551,10 +560,8 @@ impl Shard {
         let Some(waiter) = &mut in_flight.waiter else { return };
         waiter.deadline_ms = self.now_ms.saturating_add(self.limits.tool_timeout_ms);
         let (method, era, name) = (waiter.method, waiter.era, waiter.name.clone());
-        let (route, deadline_ms) = (waiter.route, waiter.deadline_ms);
-        if let Some(timer) = waiter.timer {
-            self.wheel.rearm(timer, deadline_ms);
-        }
+        let route = waiter.route;
+        self.rearm_call(call);
         let Some((handler, what, serial)) = self.handler_of(method, &name) else {
             return self.give_up_call(call, "is no more", Outcome::InternalError);
         };

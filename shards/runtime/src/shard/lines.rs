@@ -226,6 +226,8 @@ impl Shard {
         {
             self.forget_stream(place);
         }
+        let calls = self.line_state(conn).map(|line| line.calls.clone()).unwrap_or_default();
+        self.give_up_asking(&calls);
         self.end_line_if_over(slot);
     }
 

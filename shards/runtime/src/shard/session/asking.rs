@@ -15,7 +15,10 @@ use crate::call::{Answer, CallId, Ending, Round};
 use crate::probe::{Method, Outcome};
 use crate::shard::Shard;
 use crate::shard::calls::Target;
-use crate::shard::request::{Refusal, Request};
+use crate::shard::request::{Refusal, Request, Route};
+
+/// Why a call fails whose client sends no more.
+const UNANSWERED: &str = "asks a client that sends no more";
 
 /// How often a call may ask before it is given up.
 const ROUNDS_MAX: u32 = 16;
@@ -97,7 +100,13 @@ impl Shard {
         waiter.deadline_ms = deadline_ms;
         let (route, session) = (waiter.route, waiter.session);
         self.probe.count_request(waiter.method, Outcome::InputRequired);
+        self.rearm_call(call);
         let Some(session) = session else { return };
+        if let Route::Line(conn) = route
+            && self.conns[conn.slot as usize].flags.eof
+        {
+            return self.give_up_call(call, UNANSWERED, Outcome::Cancelled);
+        }
         for (key, question) in questions.input_requests {
             let Some(place) = self.sessions.at_mut(session) else { return };
             let id = place.next_ask;
@@ -171,6 +180,18 @@ impl Shard {
             answer.fail(INTERNAL_ERROR, &message, None);
         }
         self.answer_call(call, &answer);
+    }
+
+    /// The peer of a byte stream sends no more: what these calls ask it stays unanswered, and
+    /// waiting for the time-out would keep the connection of a peer that is gone, perhaps.
+    pub(in crate::shard) fn give_up_asking(&mut self, calls: &[CallId]) {
+        for &call in calls {
+            let asking = self.calls.get_mut(call.slot, call.generation);
+            let asking = asking.and_then(|in_flight| in_flight.asking.as_ref());
+            if asking.is_some_and(|asking| !asking.pending.is_empty()) {
+                self.give_up_call(call, UNANSWERED, Outcome::Cancelled);
+            }
+        }
     }
 
     /// Nobody needs the answers any more.
