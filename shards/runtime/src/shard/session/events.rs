@@ -173,6 +173,9 @@ impl Shard {
         let (freed, fits) = place.log.make_room(cost, room);
         self.budget.give_back(freed);
         if !fits || !self.budget.keep(cost) {
+            // Without this one, those before it would be read on from as if nothing were missing.
+            let freed = place.log.clear();
+            self.budget.give_back(freed);
             return self.refuse(Bound::EventLog);
         }
         place.log.push(event, json, self.now_ms);
