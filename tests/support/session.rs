@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Client, Request, Server, plain, wait_for};
+use super::{Answer, Client, Request, Server, plain};
 
 /// The newest version with sessions.
 pub(crate) const LEGACY: &str = "2025-11-25";
@@ -131,11 +131,12 @@ fn shard_of(client: &mut Client, shards: u16) -> u16 {
 
 /// A connection to another shard than a session's, where there is another. The kernel chooses.
 pub(crate) fn connect_far(server: &Server, session: &Session, shards: u16) -> Client {
-    wait_for("a connection to another shard", || {
+    loop {
         let mut client = server.connect();
-        let far = shards == 1 || shard_of(&mut client, shards) != session.shard(shards);
-        far.then_some(client)
-    })
+        if shards == 1 || shard_of(&mut client, shards) != session.shard(shards) {
+            return client;
+        }
+    }
 }
 
 /// The text of a tool's result in a message.

@@ -140,7 +140,7 @@ impl Lane {
         let mut items = Vec::new();
         if reads && !link.down.is_empty() && !link.down_reset {
             let all = link.down.len();
-            let len = if healed || part % 2 == 0 { all } else { 1 + part % all };
+            let len = if healed || part.is_multiple_of(2) { all } else { 1 + part % all };
             self.heard += len as u64;
             self.reader.feed(link.down.drain(..len))?;
         }

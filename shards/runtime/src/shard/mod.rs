@@ -482,7 +482,7 @@ impl Shard {
 
     fn send_probe(&mut self, room: Box<Probe>, answer: &crossbeam::channel::Sender<Box<Probe>>) {
         self.probe.observe_calls(self.calls.len() as u64);
-self.probe.observe_budget(self.budget.used as u64, self.budget.limit as u64);
+        self.probe.observe_budget(self.budget.used as u64, self.budget.limit as u64);
         let read = self.event_streams.iter().filter(|(_, _, stream)| stream.is_read()).count();
         self.probe.streams_open = (self.streams.len() + read) as u64;
         self.probe.subscriptions_open = self.streams.len() as u64;
