@@ -82,6 +82,7 @@ pub(crate) struct Agent {
     /// It leaves without DELETE: the session is to expire.
     abandons: bool,
     pub(crate) healed: bool,
+    over: bool,
     /// When the session was surely used last, on the clock of its shard.
     pub(crate) used_ns: u64,
     pub(crate) done: bool,
@@ -117,6 +118,7 @@ impl Agent {
             depth: 1 + dice.below(5),
             abandons: dice.one_in(4),
             healed: false,
+            over: false,
             used_ns: 0,
             done: false,
             answered: 0,
@@ -143,7 +145,8 @@ impl Agent {
         if self.stage == Stage::Ended && self.plan_left == 0 {
             self.finish(scene);
         }
-        if self.done {
+        self.done |= self.over && self.lanes.is_empty();
+        if self.done || self.over {
             return Ok(());
         }
         self.misbehave(scene)?;
@@ -154,6 +157,11 @@ impl Agent {
     pub(crate) fn heal(&mut self) {
         self.healed = true;
         self.plan_left = 0;
+    }
+
+    /// The server is gone: nothing more is asked.
+    pub(crate) fn give_up(&mut self) {
+        self.over = true;
     }
 
     /// Closes every connection.

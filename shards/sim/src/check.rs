@@ -231,6 +231,27 @@ pub(crate) struct Told {
     pub(crate) refused: bool,
     /// One was not answered, or perhaps the answer was lost.
     pub(crate) withheld: bool,
+    /// Answers on their way.
+    pub(crate) replies: u32,
+    /// When the shard had them all.
+    pub(crate) delivered_ns: Option<u64>,
+}
+
+impl Told {
+    /// Whether the client may have been too slow to answer a call of this age.
+    fn is_late(&self, pending: &Pending, facts: &Facts<'_>) -> bool {
+        let delivered_ns = self.delivered_ns.filter(|_| self.questions == 2);
+        let took_ms = delivered_ns.map(|at_ns| at_ns.saturating_sub(pending.begun_ns) / 1_000_000);
+        took_ms.is_none_or(|took_ms| took_ms + 1 + facts.slack_ms >= facts.limits.input_timeout_ms)
+    }
+
+    /// An answer arrived.
+    pub(crate) fn deliver(&mut self, now_ns: u64) {
+        self.replies = self.replies.saturating_sub(1);
+        if self.replies == 0 {
+            self.delivered_ns = Some(now_ns);
+        }
+    }
 }
 
 /// Checks the answer of a call that asked its client.
@@ -251,7 +272,7 @@ pub(crate) fn asked(
         (said.contains("took too long") && waited_ms >= facts.limits.tool_timeout_ms)
             || (said.contains("the handler gave no answer") && facts.dropped.contains(arguments))
             || (said.contains("got no answer from the client in time")
-                && told.withheld
+                && (told.withheld || told.is_late(pending, facts))
                 && waited_ms >= facts.limits.input_timeout_ms)
             || said.contains("found its pool full")
             || (said.contains("found no room for an answer") && facts.tight_budget)
@@ -283,6 +304,7 @@ pub(crate) fn question(message: &Value) -> Result<(u64, String, String), String>
 /// Notes how a question is answered.
 pub(crate) fn tell(told: &mut Told, manner: Manner, dice: &mut Dice) {
     told.questions += 1;
+    told.replies += u32::try_from(times(manner)).unwrap_or(0);
     match manner {
         Manner::Kindly => {}
         Manner::WithError => {

@@ -177,8 +177,6 @@ faults! {
     SessionExpired = "session expired",
     /// A byte stream takes its session with it.
     SessionClosed = "session closed with its byte stream",
-    /// A session ends with the server.
-    SessionStopped = "session stopped",
 }
 
 impl Fault {

@@ -245,7 +245,12 @@ impl Agent {
                 let one = calls.len() == 1;
                 if one { self.on_answer(at, message, scene) } else { wrong() }
             }
-            (Task::Notice { .. }, 202) => Ok(()),
+            (Task::Notice { call }, 202) => {
+                let now_ns = scene.facts(self.home).now_ns;
+                let asker = self.open.iter_mut().find(|open| Some(open.serial) == *call);
+                asker.into_iter().for_each(|open| open.told.deliver(now_ns));
+                Ok(())
+            }
             (Task::Bad(status), _) if *status == head.status => Ok(()),
             (Task::Delete, 200) => {
                 self.end_session();
@@ -266,6 +271,10 @@ impl Agent {
                     self.feed = Feed::Over;
                 }
                 Ok(())
+            }
+            (Task::Get { stream, fresh: false }, 400) => {
+                let last = self.seen.get(stream).copied().unwrap_or(0);
+                Err(format!("event {stream}-{last} was given and is not known: {message}"))
             }
             _ => wrong(),
         }
@@ -357,7 +366,8 @@ impl Agent {
 
     fn end_session(&mut self) {
         self.stage = Stage::Ended;
-        self.open.clear();
+        // What other connections are sent of them may be on its way.
+        self.open.iter_mut().for_each(|open| open.cancelled = true);
         self.resume.clear();
         self.feed = Feed::Over;
     }
@@ -407,6 +417,14 @@ impl Agent {
         }
     }
 
+    /// Whether the lane waits for calls that ask their client nothing.
+    fn waits_for_tools(&self, lane: &Lane) -> bool {
+        let Some(Task::Post { calls, .. }) = &lane.task else { return false };
+        let asks = |open: &Open| matches!(open.pending.expect, Expect::Asked { .. });
+        self.open.iter().any(|open| calls.contains(&open.serial) && !open.cancelled)
+            && !self.open.iter().any(|open| calls.contains(&open.serial) && asks(open))
+    }
+
     /// The shard ended a connection: was it right?
     pub(crate) fn on_lane_end(
         &mut self,
@@ -424,6 +442,12 @@ impl Agent {
         let owes = lane.task.is_some() && read && !lane.replaced;
         if owes && !excused && !left && !tight && !drains {
             return Err(format!("never answered (FIN {polite}) for {waited_ms} ms"));
+        }
+        // Each of these calls has its time, which ends before the shard's.
+        let hangs = drains && facts.slack_ms == 0 && self.waits_for_tools(lane);
+        let over_ms = facts.limits.tool_timeout_ms + 1_500;
+        if owes && hangs && !excused && !left && !tight && waited_ms > over_ms {
+            return Err(format!("left hanging for {waited_ms} ms while the server stops"));
         }
         let idles = lane.task.is_none() && !excused && !left && !tight && !drains;
         if idles && waited_ms < facts.limits.idle_timeout_ms && lane.answered > 0 {

@@ -1,5 +1,8 @@
 //! A connection of a session's client: one exchange of HTTP at a time.
 
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
 use crate::check::{Facts, Terms};
 use crate::fault::Dice;
 use crate::link::Link;
@@ -30,6 +33,30 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Bytes that a report of a failure counts and does not show.
+#[derive(Default)]
+pub(crate) struct Quiet(Vec<u8>);
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Deref for Quiet {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Quiet {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
 /// What the exchange under way is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -57,7 +84,7 @@ pub(crate) struct Lane {
     reader: Reader,
     pub(crate) head: Option<Head>,
     pub(crate) task: Option<Task>,
-    out: Vec<u8>,
+    out: Quiet,
     out_at: usize,
     /// Bytes of all requests, and of those before the present one.
     authored: u64,
@@ -93,7 +120,7 @@ impl Lane {
             reader: Reader::new(),
             head: None,
             task: None,
-            out: Vec::new(),
+            out: Quiet::default(),
             out_at: 0,
             authored: 0,
             start: 0,
@@ -121,7 +148,7 @@ impl Lane {
         debug_assert!(self.is_idle(), "one exchange at a time");
         self.start = self.authored;
         self.authored += bytes.len() as u64;
-        (self.out, self.out_at) = (bytes, 0);
+        (self.out, self.out_at) = (Quiet(bytes), 0);
         self.task = Some(task);
         (self.begun_ns, self.used_ns, self.retry) = (now_ns, used_ns, false);
     }

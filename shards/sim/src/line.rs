@@ -10,6 +10,7 @@ use crate::check::{self, Facts, Notice, Told};
 use crate::client::UNREAD_MS_MAX;
 use crate::errand::{self, Errand, Manner, Scribe, Tongue};
 use crate::fault::{Dice, Fault};
+use crate::lane::Quiet;
 use crate::link::Link;
 use crate::offer::URIS;
 use crate::request::{Expect, TOOLS_TOPIC};
@@ -59,7 +60,7 @@ pub(crate) struct LineClient {
     plan_left: u32,
     /// Requests in flight at once.
     depth: usize,
-    outbox: Vec<u8>,
+    outbox: Quiet,
     outbox_at: usize,
     authored: u64,
     written: u64,
@@ -67,7 +68,9 @@ pub(crate) struct LineClient {
     /// When the line that is not written to its end was begun.
     line_begun_ns: Option<u64>,
     /// Bytes of a line that has no end yet.
-    partial: Vec<u8>,
+    partial: Quiet,
+    /// Answers to questions: where the call begins, and where the answer ends, in what is written.
+    replies: Vec<(u64, u64)>,
     waiting: Vec<Waiting>,
     /// Lines that are answered without an id.
     nameless: u32,
@@ -117,13 +120,14 @@ impl LineClient {
             scribe: Scribe::new(format!("l{id}")),
             plan_left: 1 + u32::try_from(dice.below(40)).unwrap_or(0),
             depth: 1 + dice.below(12),
-            outbox: Vec::new(),
+            outbox: Quiet::default(),
             outbox_at: 0,
             authored: 0,
             written: 0,
             last_write_ns: facts.now_ns,
             line_begun_ns: None,
-            partial: Vec::new(),
+            partial: Quiet::default(),
+            replies: Vec::new(),
             waiting: Vec::new(),
             nameless: 0,
             modern_feed: Listening::new(board, shard),
@@ -160,6 +164,7 @@ impl LineClient {
             self.read(link, dice, board, facts)?;
             self.note_opened(board)?;
         }
+        self.note_delivered(link, facts);
         check::patience(&mut self.blocked_since_ns, link, facts)?;
         let blind = self.never_reads && !(link.closed || link.down_reset);
         if link.is_over() && !blind {
@@ -478,9 +483,14 @@ impl LineClient {
         }
         // Where the last line that has begun did so.
         match sent.iter().rposition(|&byte| byte == b'\n') {
+            // It may be read later, and in pieces.
+            Some(end) if end + 1 == taken && self.doomed => {}
             Some(end) if end + 1 == taken => self.line_begun_ns = None,
             Some(_) => self.line_begun_ns = Some(now_ns),
             None => self.line_begun_ns = self.line_begun_ns.or(Some(now_ns)),
+        }
+        if self.doomed {
+            self.line_begun_ns = self.line_begun_ns.or(Some(now_ns));
         }
         self.outbox_at += taken;
         self.written += taken as u64;
@@ -556,8 +566,12 @@ impl LineClient {
         check::tell(&mut waiting.told, manner, dice);
         let times = check::times(manner);
         let reply = errand::reply(id, &key, &question, manner);
+        let call = waiting.pending.start;
         if !self.half_closed {
-            (0..times).for_each(|_| self.push(&reply));
+            for _ in 0..times {
+                self.push(&reply);
+                self.replies.push((call, self.authored));
+            }
         }
         Ok(())
     }
@@ -690,6 +704,17 @@ impl LineClient {
                 self.void = true;
             }
         }
+    }
+
+    /// Notes which answers to questions the shard has.
+    fn note_delivered(&mut self, link: &Link, facts: &Facts<'_>) {
+        let waiting = &mut self.waiting;
+        self.replies.retain(|&(call, end)| {
+            let arrived = end <= link.consumed;
+            let asker = waiting.iter_mut().find(|waiting| waiting.pending.start == call);
+            asker.into_iter().filter(|_| arrived).for_each(|w| w.told.deliver(facts.now_ns));
+            !arrived
+        });
     }
 
     /// Notes when the client knows that it hears of everything it asked for.

@@ -14,8 +14,9 @@ ringmesh-sim: runs shards in a simulated world, one life for each seed
   --seeds A..B    seeds to run, B excluded (0..300)
   --ticks N       ticks that each shard makes at least, for each seed (10000)
   --threads N     seeds that run at once (one for each processor)
-  --bug NAME      puts a bug in: lost-doorbell, stale-generation or buffer-not-returned;
-                  succeeds as soon as a seed finds it
+  --bug NAME      puts a bug in: lost-doorbell, stale-generation, buffer-not-returned,
+                  duplicate-event-id, leaked-session or budget-kept; succeeds as soon as a seed
+                  finds it
   --trace         prints everything that happens, for a single seed
 ";
 
@@ -105,6 +106,9 @@ fn bug_named(name: &str) -> Result<Bug, String> {
         "lost-doorbell" => Ok(Bug::LostDoorbell),
         "stale-generation" => Ok(Bug::StaleGeneration),
         "buffer-not-returned" => Ok(Bug::BufferNotReturned),
+        "duplicate-event-id" => Ok(Bug::DuplicateEventId),
+        "leaked-session" => Ok(Bug::LeakedSession),
+        "budget-kept" => Ok(Bug::BudgetKept),
         _ => Err(format!("--bug {name}: no such bug")),
     }
 }

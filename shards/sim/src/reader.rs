@@ -171,6 +171,9 @@ impl Reader {
             Ok(httparse::Status::Partial) => return Ok(false),
             Err(error) => {
                 let text = String::from_utf8_lossy(&rest[..rest.len().min(80)]);
+                if rest.starts_with(b"{\"jsonrpc\"") {
+                    return Err(format!("a line of somebody's byte stream that is gone: {text:?}"));
+                }
                 return Err(format!("no response: {error}: {text:?}"));
             }
         };

@@ -195,6 +195,11 @@ impl World {
         let healed = self.dice.one_in(2);
         self.dice.healed = healed;
         self.nodes.iter_mut().for_each(|node| node.io.dice.healed = healed);
+        // Sometimes shards have little but what others ask of them.
+        let apart = self.dice.one_in(2);
+        if apart {
+            self.crowd = [0, 8, 0];
+        }
         for _ in 0..self.dice.between(100, 400) {
             self.live()?;
         }
@@ -214,7 +219,8 @@ impl World {
             self.dice.tally.add(Fault::Drain, 1);
         }
         // Some come just then.
-        (0..4).for_each(|_| self.connect(Temper::Usual));
+        let late = if apart { 0 } else { 4 };
+        (0..late).for_each(|_| self.connect(Temper::Usual));
         while !deaf.is_empty() {
             deaf.retain(|address| address.send_request(Request::Drain { grace_ms }).is_err());
             self.quiet_step()?;
@@ -222,7 +228,7 @@ impl World {
         let deadline_ns = self.now_ns + grace_ms * 1_000_000;
         let mut asked = Vec::new();
         while self.nodes.iter().any(|node| node.next != Next::Done) {
-            if self.dice.one_in(10) {
+            if !apart && self.dice.one_in(10) {
                 self.connect(Temper::Usual);
             }
             for (at, node) in self.nodes.iter().enumerate() {
@@ -246,7 +252,7 @@ impl World {
         self.nodes.iter().for_each(|node| node.io.check_empty());
         self.clients.iter_mut().for_each(Client::heal);
         self.lines.iter_mut().for_each(LineClient::heal);
-        self.agents.clear();
+        self.agents.iter_mut().for_each(Agent::give_up);
         self.until("every client notices", |world| world.is_deserted())?;
         Ok(probes)
     }

@@ -307,7 +307,6 @@ impl World {
             (SessionEnd::Deleted, Fault::SessionDeleted),
             (SessionEnd::Expired, Fault::SessionExpired),
             (SessionEnd::Closed, Fault::SessionClosed),
-            (SessionEnd::Stopped, Fault::SessionStopped),
         ] {
             let count = probes.iter().map(|probe| probe.sessions_ended[end.index()]).sum();
             tally.add(fault, count);

@@ -5,7 +5,14 @@ use std::process::Command;
 use crate::child::Bench;
 use crate::part::Result;
 
-const BUGS: [&str; 3] = ["lost-doorbell", "stale-generation", "buffer-not-returned"];
+const BUGS: [&str; 6] = [
+    "lost-doorbell",
+    "stale-generation",
+    "buffer-not-returned",
+    "duplicate-event-id",
+    "leaked-session",
+    "budget-kept",
+];
 
 pub(crate) fn simulation(bench: &mut Bench) -> Result {
     let build = "build --profile quick -p ringmesh-sim";
