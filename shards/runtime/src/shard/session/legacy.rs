@@ -199,7 +199,10 @@ impl Shard {
             .expect("a batch is small");
         let route = match route {
             Route::Http(reader, exchange) if owed > 0 => {
-                Route::Events(self.open_events(place, (reader, exchange), owed))
+                let events = self.open_events(place, (reader, exchange), owed);
+                // A body of JSON would have to be an array, even of one response.
+                self.begin_if_read(events);
+                Route::Events(events)
             }
             route => route,
         };
