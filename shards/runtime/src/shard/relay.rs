@@ -69,6 +69,12 @@ impl Shard {
         ask: Ask<'_>,
     ) {
         let conn = self.id_of(slot);
+        if self.draining.is_some() {
+            // The session's shard stops as well, and may be gone.
+            self.refuse(Bound::Stopping);
+            let refusal = Refusal::busy("the server is stopping");
+            return self.refuse_message(Route::Http(Reader::Here(conn), exchange), None, &refusal);
+        }
         let (what, bytes) = match ask {
             Ask::Post(body) => (Forwarded::Post(body.to_vec()), body.len()),
             Ask::Get(last) => (Forwarded::Get(last), 0),
