@@ -235,7 +235,7 @@ impl Agent {
         match lane.task.take() {
             Some(Task::Hello) => self.finish(scene),
             Some(Task::Post { stream: Some(stream), .. }) => self.come_back(stream),
-            Some(Task::Post { calls, stream: None }) => {
+            Some(Task::Post { calls, stream: None, .. }) => {
                 self.open.retain(|open| !calls.contains(&open.serial));
             }
             Some(Task::Get { stream: 0, .. }) if lane.replaced => {}
@@ -509,25 +509,27 @@ impl Agent {
             .collect();
         if self.version.batches() {
             dice.saw(Fault::Batch);
-            return self.post(errands);
+            return self.post_as(errands, true);
         }
         let texts: Vec<_> = errands.into_iter().map(|errand| errand.text).collect();
         let body = format!("[{}]", texts.join(","));
         (http("POST", &self.fields(None), &body), Task::Bad(400))
     }
 
-    /// Posts requests: a batch where they are several, or by chance.
     fn post(&mut self, errands: Vec<Errand>) -> (Vec<u8>, Task) {
+        self.post_as(errands, false)
+    }
+
+    /// Posts a request, or several as a batch.
+    fn post_as(&mut self, errands: Vec<Errand>, batch: bool) -> (Vec<u8>, Task) {
         let (mut texts, mut calls) = (Vec::new(), Vec::new());
         for Errand { text, pending } in errands {
             texts.push(text);
             calls.push(self.note_open(pending));
         }
-        let body = match &texts[..] {
-            [one] => one.clone(),
-            several => format!("[{}]", several.join(",")),
-        };
-        (http("POST", &self.fields(None), &body), Task::Post { calls, stream: None })
+        let texts = texts.join(",");
+        let body = if batch { format!("[{texts}]") } else { texts };
+        (http("POST", &self.fields(None), &body), Task::Post { calls, batch, stream: None })
     }
 
     fn note_open(&mut self, pending: check::Pending) -> u64 {

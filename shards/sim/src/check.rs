@@ -231,6 +231,8 @@ pub(crate) struct Told {
     pub(crate) refused: bool,
     /// One was not answered, or perhaps the answer was lost.
     pub(crate) withheld: bool,
+    /// The client sends no more.
+    pub(crate) unable: bool,
     /// Answers on their way.
     pub(crate) replies: u32,
     /// When the shard had them all.
@@ -274,6 +276,7 @@ pub(crate) fn asked(
             || (said.contains("got no answer from the client in time")
                 && (told.withheld || told.is_late(pending, facts))
                 && waited_ms >= facts.limits.input_timeout_ms)
+            || (said.contains("asks a client that sends no more") && told.unable)
             || said.contains("found its pool full")
             || (said.contains("found no room for an answer") && facts.tight_budget)
     } else if result["isError"] == true {

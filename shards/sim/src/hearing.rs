@@ -95,7 +95,7 @@ impl Agent {
         let event = event_id(id)?;
         let known = self.seen.get(&event.stream).copied();
         let (expected, wanted) = match &mut lane.task {
-            Some(Task::Post { calls, stream: stream @ None }) => {
+            Some(Task::Post { calls, stream: stream @ None, .. }) => {
                 if known.is_some() || event.stream == 0 {
                     return Err(format!("event {id} is of the stream of another request"));
                 }
@@ -240,10 +240,9 @@ impl Agent {
         let wrong = || Err(format!("status {} for {task:?}: {message}", head.status));
         match (&task, head.status) {
             (Task::Hello, 200) => self.on_hello(head, message, lane, scene),
-            (Task::Post { calls, .. }, 200) => {
+            (Task::Post { calls, batch: false, .. }, 200) => {
                 let at = self.find(message, |open| calls.contains(&open.serial))?;
-                let one = calls.len() == 1;
-                if one { self.on_answer(at, message, scene) } else { wrong() }
+                self.on_answer(at, message, scene)
             }
             (Task::Notice { call }, 202) => {
                 let now_ns = scene.facts(self.home).now_ns;
@@ -386,7 +385,7 @@ impl Agent {
                 Ok(())
             }
             Task::Get { stream: 0, .. } => Err("the stream of GET ended by itself".into()),
-            Task::Post { stream, calls } => {
+            Task::Post { stream, calls, .. } => {
                 let waits = |open: &&Open| calls.contains(&open.serial) && !open.cancelled;
                 let missing = self.open.iter().find(waits);
                 match (missing, *stream) {

@@ -62,8 +62,9 @@ impl DerefMut for Quiet {
 pub(crate) enum Task {
     /// The handshake.
     Hello,
-    /// Calls by their serials, and the event stream that answers them, once it is known.
-    Post { calls: Vec<u64>, stream: Option<u32> },
+    /// Calls by their serials, whether they come as a batch, and the event stream that answers
+    /// them, once it is known.
+    Post { calls: Vec<u64>, batch: bool, stream: Option<u32> },
     /// A notification or a response; whether it answers a question of a call.
     Notice { call: Option<u64> },
     /// A stream is read, from behind an event or anew.

@@ -506,7 +506,7 @@ impl LineClient {
         match mischief {
             Mischief::HalfClose if self.outbox.is_empty() && !self.waiting.is_empty() => {
                 dice.saw(Fault::LineHalfClose);
-                self.waiting.iter_mut().for_each(|waiting| waiting.told.withheld = true);
+                self.waiting.iter_mut().for_each(|waiting| waiting.told.unable = true);
                 self.leave(link);
             }
             Mischief::Reset if !self.waiting.is_empty() => {
