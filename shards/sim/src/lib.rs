@@ -4,7 +4,11 @@
 //! - `io` fakes a shard's io_uring: virtual sockets with partial reads, missing buffers, short and
 //!   failing sends, races of cancellation; and it asserts the contract of
 //!   [`ringmesh_runtime::io::Io`].
-//! - `client` scripts virtual MCP clients, good and bad, and checks every byte they are sent.
+//! - `client` scripts virtual clients of modern HTTP, good and bad, and checks every byte that they
+//!   are sent. `agent` does so for a legacy session over HTTP: connections to any shards, streams
+//!   that it comes back for, questions that it answers or does not. `line` does so for a byte stream
+//!   that speaks either era, or both.
+//! - `errand` writes messages for the latter two, and `check` holds answers against them.
 //! - `pool` fakes the pools of tools, `offer` is the catalog, `board` knows what listeners must be
 //!   told.
 //! - `node` is a shard with what the world knows of its sleep.
@@ -26,7 +30,6 @@ mod client;
 mod crowd;
 mod errand;
 mod fault;
-mod hearing;
 mod io;
 mod lane;
 mod line;

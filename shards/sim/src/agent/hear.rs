@@ -4,7 +4,7 @@
 use ringmesh_proto::jsonrpc::INVALID_REQUEST;
 use serde_json::Value;
 
-use crate::agent::{Agent, Feed, Open, Stage, event_id};
+use super::{Agent, Feed, Open, Stage, event_id};
 use crate::check::{self, Facts, Notice};
 use crate::fault::Fault;
 use crate::lane::{Lane, Scene, Task};
