@@ -90,7 +90,10 @@ pub(crate) struct Lane {
     /// Bytes of all requests, and of those before the present one.
     authored: u64,
     pub(crate) start: u64,
+    /// When it was begun, on the clock of the session's shard.
     pub(crate) begun_ns: u64,
+    /// The same on that of the connection's.
+    pub(crate) here_ns: u64,
     /// When the session was surely used last before this request.
     pub(crate) used_ns: u64,
     /// Nothing more is written or read.
@@ -126,6 +129,7 @@ impl Lane {
             authored: 0,
             start: 0,
             begun_ns: 0,
+            here_ns: 0,
             used_ns: 0,
             gone: false,
             replaced: false,
@@ -145,13 +149,20 @@ impl Lane {
     }
 
     /// Begins an exchange.
-    pub(crate) fn send(&mut self, bytes: Vec<u8>, task: Task, (now_ns, used_ns): (u64, u64)) {
+    pub(crate) fn send(
+        &mut self,
+        bytes: Vec<u8>,
+        task: Task,
+        (now_ns, used_ns): (u64, u64),
+        here_ns: u64,
+    ) {
         debug_assert!(self.is_idle(), "one exchange at a time");
         self.start = self.authored;
         self.authored += bytes.len() as u64;
         (self.out, self.out_at) = (Quiet(bytes), 0);
         self.task = Some(task);
         (self.begun_ns, self.used_ns, self.retry) = (now_ns, used_ns, false);
+        self.here_ns = here_ns;
     }
 
     /// Writes and reads; gives what came.

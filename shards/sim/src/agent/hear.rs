@@ -214,7 +214,7 @@ impl Agent {
             503 | 429 => return self.on_busy(lane, &head, (task, &message), scene),
             408 => {
                 let least_ms = facts.limits.head_timeout_ms.min(facts.limits.body_timeout_ms);
-                if facts.waited_ms(lane.begun_ns) < least_ms || !head.close {
+                if scene.facts(lane.shard).waited_ms(lane.here_ns) < least_ms || !head.close {
                     return Err("timed out too early".into());
                 }
                 lane.task = Some(task);
@@ -384,6 +384,10 @@ impl Agent {
                 self.feed = Feed::Over;
                 Ok(())
             }
+            Task::Get { stream: 0, .. } if self.contested.contains(&0) => {
+                self.feed = Feed::Wanted;
+                Ok(())
+            }
             Task::Get { stream: 0, .. } => Err("the stream of GET ended by itself".into()),
             Task::Post { stream, calls, .. } => {
                 let waits = |open: &&Open| calls.contains(&open.serial) && !open.cancelled;
@@ -402,7 +406,7 @@ impl Agent {
             Task::Get { stream, .. } => {
                 let waits = |open: &&Open| open.stream == Some(*stream) && !open.cancelled;
                 match self.open.iter().find(waits) {
-                    Some(_) if lane.retry && !ended => {
+                    Some(_) if (lane.retry || self.contested.contains(stream)) && !ended => {
                         self.come_back(*stream);
                         Ok(())
                     }
@@ -437,7 +441,7 @@ impl Agent {
         let link = lane.link(scene);
         let (excused, polite, left) = (link.excused, link.polite, link.up_fin);
         link.up_fin = true;
-        let waited_ms = facts.waited_ms(lane.begun_ns);
+        let waited_ms = facts.waited_ms(lane.here_ns);
         let owes = lane.task.is_some() && read && !lane.replaced;
         if owes && !excused && !left && !tight && !drains {
             return Err(format!("never answered (FIN {polite}) for {waited_ms} ms"));

@@ -4,7 +4,7 @@
 mod author;
 mod hear;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ringmesh_proto::mcp::{EventId, Version};
 use serde_json::Value;
@@ -76,6 +76,8 @@ pub(crate) struct Agent {
     pub(crate) seen: BTreeMap<u32, u32>,
     /// Streams to be read on.
     pub(crate) resume: Vec<u32>,
+    /// Streams that a connection asked for which was lost: it may take them yet, and lose them.
+    pub(crate) contested: BTreeSet<u32>,
     /// Notifications and responses to be sent, and the calls that they answer questions of.
     queue: VecDeque<(String, Option<u64>)>,
     pub(crate) feed: Feed,
@@ -114,6 +116,7 @@ impl Agent {
             twin: None,
             seen: BTreeMap::new(),
             resume: Vec::new(),
+            contested: BTreeSet::new(),
             queue: VecDeque::new(),
             feed,
             listening,
@@ -235,6 +238,9 @@ impl Agent {
     /// The connection is gone: what it waited for is read on elsewhere, or lost.
     pub(crate) fn lose(&mut self, lane: &mut Lane, scene: &mut Scene<'_>) {
         lane.gone = true;
+        if let Some(Task::Get { stream, .. }) = lane.task {
+            self.contested.insert(stream);
+        }
         match lane.task.take() {
             Some(Task::Hello) => self.finish(scene),
             Some(Task::Post { stream: Some(stream), .. }) => self.come_back(stream),
@@ -278,7 +284,7 @@ impl Agent {
                 let mut lane = Lane::connect(shard, scene);
                 let now_ns = scene.facts(shard).now_ns;
                 self.open.iter_mut().for_each(|open| open.pending.begun_ns = now_ns);
-                lane.send(http("POST", "", &hello.text), Task::Hello, (now_ns, now_ns));
+                lane.send(http("POST", "", &hello.text), Task::Hello, (now_ns, now_ns), now_ns);
                 self.lanes.push(lane);
             }
             return Ok(());
@@ -290,7 +296,8 @@ impl Agent {
             let begun = self.open.iter_mut().filter(|open| calls.contains(&open.serial));
             begun.for_each(|open| open.pending.begun_ns = times.0);
         }
-        self.lanes[at].send(bytes, task, times);
+        let here_ns = scene.facts(self.lanes[at].shard).now_ns;
+        self.lanes[at].send(bytes, task, times, here_ns);
         Ok(())
     }
 

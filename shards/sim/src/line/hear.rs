@@ -74,9 +74,10 @@ impl LineClient {
         let said = message["error"]["message"].as_str().unwrap_or_default();
         let code = &message["error"]["code"];
         let partial_ms = self.line_begun_ns.map_or(0, |since_ns| facts.waited_ms(since_ns));
+        let slow = self.dawdled || partial_ms >= facts.limits.body_timeout_ms;
         let ends = (said.contains("no further connections") && self.answered == 0)
             || (said.contains("line is too long") && self.speech == Speech::Long && self.doomed)
-            || (said.contains("body took too long") && partial_ms >= facts.limits.body_timeout_ms)
+            || (said.contains("body took too long") && slow)
             || (said.contains("out of buffers") && facts.tight_budget);
         if ends {
             self.doomed = true;

@@ -14,6 +14,9 @@ use crate::lane::Quiet;
 use crate::link::Link;
 use crate::request::Expect;
 
+/// How much longer a shard may see a line take than its client, ms: it reads it later.
+const DAWDLE_MS: u64 = 700;
+
 /// What kind of client it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speech {
@@ -66,6 +69,8 @@ pub(crate) struct LineClient {
     last_write_ns: u64,
     /// When the line that is not written to its end was begun.
     line_begun_ns: Option<u64>,
+    /// A line took about as long as the shard has patience.
+    dawdled: bool,
     /// Bytes of a line that has no end yet.
     partial: Quiet,
     /// Answers to questions: where the call begins, and where the answer ends, in what is written.
@@ -125,6 +130,7 @@ impl LineClient {
             written: 0,
             last_write_ns: facts.now_ns,
             line_begun_ns: None,
+            dawdled: false,
             partial: Quiet::default(),
             replies: Vec::new(),
             waiting: Vec::new(),
@@ -261,6 +267,9 @@ impl LineClient {
                 waiting.pending.begun_ns = now_ns;
             }
         }
+        let since_ns = self.line_begun_ns;
+        let took_ms = since_ns.map_or(0, |since_ns| facts.waited_ms(since_ns));
+        self.dawdled |= took_ms + DAWDLE_MS >= facts.limits.body_timeout_ms;
         // Where the last line that has begun did so.
         match sent.iter().rposition(|&byte| byte == b'\n') {
             // It may be read later, and in pieces.
