@@ -326,19 +326,28 @@ pub(crate) fn lines() {
     for bytes in all(SEED + 2, 200) {
         first_line(&server, &bytes);
     }
-    for hello in [modern_line(0, "fine", json!({})), line_hello("2025-03-26"), line_hello(LEGACY)] {
-        let mut lines = Lines::tcp(server.tcp[0]);
-        lines.send(&hello);
-        assert_eq!(lines.next().expect("an answer")["id"], 0);
-        for (at, bytes) in all(SEED + 3, 250).into_iter().enumerate() {
-            let what = shown(&bytes);
-            let id = json!(format!("after {at}"));
-            lines.send(&bytes).send(format!("\n{}", modern_line(id.clone(), "fine", json!({}))));
-            read_until(&mut lines, &id, &what);
-        }
-        let answer = lines.send(modern_line("end", "fine", json!({}))).next().expect("an answer");
-        assert_eq!(text(&answer), "fine");
+    for hello in hellos() {
+        assert_survives(&mut Lines::tcp(server.tcp[0]), &hello);
     }
     assert_serves(&server);
     nothing_leaked(&server);
+}
+
+/// What a connection of lines may begin with.
+pub(crate) fn hellos() -> [String; 3] {
+    [modern_line(0, "fine", json!({})), line_hello("2025-03-26"), line_hello(LEGACY)]
+}
+
+/// Asserts that a connection of lines goes on, whatever comes behind its first line.
+pub(crate) fn assert_survives(lines: &mut Lines, hello: &str) {
+    lines.send(hello);
+    assert_eq!(lines.next().expect("an answer")["id"], 0);
+    for (at, bytes) in all(SEED + 3, 250).into_iter().enumerate() {
+        let id = json!(format!("after {at}"));
+        let after = format!("\n{}", modern_line(id.clone(), "fine", json!({})));
+        lines.send([&bytes, after.as_bytes()].concat());
+        read_until(lines, &id, &shown(&bytes));
+    }
+    let answer = lines.send(modern_line("end", "fine", json!({}))).next().expect("an answer");
+    assert_eq!(text(&answer), "fine");
 }

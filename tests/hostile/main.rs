@@ -14,6 +14,7 @@ mod floods;
 mod garbage;
 mod large;
 mod leaving;
+mod piped;
 mod sessions;
 mod shards;
 mod slow;
@@ -26,7 +27,7 @@ use support::session::message;
 use support::{Client, Request, Server, call, wait_for};
 
 fn main() -> ExitCode {
-    own::main(&[
+    own::main_at_once(&[
         // The longest first.
         ("a_process_that_stood_still_drops_nobody", stopped::stopped),
         ("ten_thousand_sessions_are_opened_and_left", sessions::left),
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         ("a_shard_that_is_stuck_is_waited_for", shards::stuck_home),
         ("a_shard_that_is_stuck_hears_its_answers_late", shards::stuck_front),
         ("a_stop_ends_sessions_wherever_they_are_read", shards::stop),
+        ("garbage_on_standard_input", piped::garbage),
+        ("standard_input_is_flooded_and_ends", piped::floods),
         ("half_sent_bodies_and_lines_spend_the_budget", budget::half_sent),
         ("slow_readers_spend_the_budget", budget::slow_readers),
         ("what_sessions_keep_is_charged", budget::kept),

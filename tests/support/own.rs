@@ -9,11 +9,19 @@ use serde_json::json;
 
 use crate::misbehaving;
 use crate::support::server::program;
-use crate::support::{Request, Server, call};
+use crate::support::{Lines, Piped, Request, Server, call};
+
+/// Tests that run at once, unless the command line says another number.
+const AT_ONCE: usize = 8;
 
 /// Serves, or runs the tests.
 pub(crate) fn main(tests: &[(&str, fn())]) -> ExitCode {
-    run(tests.iter().map(|&(name, test)| trial(name, test)).collect())
+    run(tests.iter().map(|&(name, test)| trial(name, test)).collect(), None)
+}
+
+/// Serves, or runs the tests, many at once: for those that wait more than they work.
+pub(crate) fn main_at_once(tests: &[(&str, fn())]) -> ExitCode {
+    run(tests.iter().map(|&(name, test)| trial(name, test)).collect(), Some(AT_ONCE))
 }
 
 /// Serves, or runs each test with a server of one shard and with one of three.
@@ -22,7 +30,7 @@ pub(crate) fn main_by_shards(tests: &[(&str, fn(u16))]) -> ExitCode {
         [(1, "one_shard"), (3, "three_shards")]
             .map(|(shards, on)| trial(&format!("{name}_on_{on}"), move || test(shards)))
     });
-    run(trials.collect())
+    run(trials.collect(), Some(AT_ONCE))
 }
 
 fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
@@ -32,11 +40,19 @@ fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
-fn run(trials: Vec<Trial>) -> ExitCode {
+fn run(trials: Vec<Trial>, threads: Option<usize>) -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("serve") {
         return ringmesh::cli::main(misbehaving::server);
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(threads);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Starts this program as a server on standard input and output.
+pub(crate) fn start_piped(flags: &str) -> (Piped, Lines) {
+    let own = std::env::current_exe().expect("this program");
+    Piped::start_command(program(&own, "serve"), flags)
 }
 
 /// Starts this program as the server.
