@@ -82,15 +82,13 @@ pub(crate) fn guessed() {
         guesses.push(odd.to_owned());
     }
     guesses.extend([format!("{} {}", victim.id, victim.id), format!("0x{}", victim.id)]);
-    let mut requests = 0;
-    for id in &guesses {
+    for (at, id) in guesses.iter().enumerate() {
         let guess = Session { id: id.clone(), ..victim.clone() };
-        let request = match requests % 3 {
+        let request = match at % 3 {
             0 => guess.call(1, "overruns_async", json!({})),
             1 => guess.get(None),
             _ => guess.delete(),
         };
-        requests += 1;
         let answer = client.ask(&request);
         assert!(matches!(answer.status, 400 | 404), "{id}: {answer:?}");
     }

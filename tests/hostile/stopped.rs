@@ -68,12 +68,7 @@ pub(crate) fn stopped() {
     }
     let pong = meanwhile.ask(&resting.request(1, "ping", json!({})));
     assert_eq!(pong.status, 200, "a session that nobody used: {pong:?}");
-    let asked = loop {
-        let event = asking.told().expect("a question");
-        if event.data.as_deref() != Some("") {
-            break event.message();
-        }
-    };
+    let asked = question(&mut asking);
     let name = json!({"action": "accept", "content": {"name": "Ada"}});
     assert_eq!(meanwhile.ask(&session.answer(&asked, name)).status, 202);
     assert_eq!(text(&asking.told().expect("an answer").message()), "Hello, Ada!");
@@ -90,4 +85,14 @@ pub(crate) fn stopped() {
     resting.end(&mut meanwhile);
     drop((idle, halves, stream, listener, lines, silent, calling, asking, meanwhile));
     nothing_leaked(&server);
+}
+
+/// Reads what the server asks, past the beginning of the stream.
+fn question(asking: &mut Client) -> serde_json::Value {
+    loop {
+        let event = asking.told().expect("a question");
+        if event.data.as_deref() != Some("") {
+            return event.message();
+        }
+    }
 }

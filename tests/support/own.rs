@@ -14,6 +14,9 @@ use crate::support::{Lines, Piped, Request, Server, call};
 /// Tests that run at once, unless the command line says another number.
 const AT_ONCE: usize = 8;
 
+/// A test's name, and what it does with a server of so many shards.
+pub(crate) type TestByShards<'a> = (&'a str, fn(u16));
+
 /// Serves, or runs the tests.
 pub(crate) fn main(tests: &[(&str, fn())]) -> ExitCode {
     run(tests.iter().map(|&(name, test)| trial(name, test)).collect(), None)
@@ -25,7 +28,7 @@ pub(crate) fn main_at_once(tests: &[(&str, fn())]) -> ExitCode {
 }
 
 /// Serves, or runs each test with a server of one shard and with one of three.
-pub(crate) fn main_by_shards(tests: &[(&str, fn(u16))]) -> ExitCode {
+pub(crate) fn main_by_shards(tests: &[TestByShards<'_>]) -> ExitCode {
     let trials = tests.iter().flat_map(|&(name, test)| {
         [(1, "one_shard"), (3, "three_shards")]
             .map(|(shards, on)| trial(&format!("{name}_on_{on}"), move || test(shards)))
