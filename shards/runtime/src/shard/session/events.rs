@@ -172,10 +172,13 @@ impl Shard {
         let cost = EventLog::cost(json);
         let (freed, fits) = place.log.make_room(cost, room);
         self.budget.give_back(freed);
-        if !fits || !self.budget.keep(cost) {
-            // Without this one, those before it would be read on from as if nothing were missing.
-            let freed = place.log.clear();
+        let mut kept = fits && self.budget.keep(cost);
+        // A gap could not be told by who reads on: where the budget has no room, older ones go.
+        while !kept && let Some(freed) = place.log.forget_oldest() {
             self.budget.give_back(freed);
+            kept = fits && self.budget.keep(cost);
+        }
+        if !kept {
             return self.refuse(Bound::EventLog);
         }
         place.log.push(event, json, self.now_ms);

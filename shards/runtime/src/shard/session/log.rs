@@ -73,7 +73,8 @@ impl EventLog {
         std::mem::take(&mut self.bytes)
     }
 
-    fn forget_oldest(&mut self) -> Option<usize> {
+    /// Forgets one event. Gives the bytes that came free.
+    pub(super) fn forget_oldest(&mut self) -> Option<usize> {
         let event = self.events.pop_front()?;
         let bytes = Self::cost(&event.json);
         self.bytes -= bytes;
