@@ -70,9 +70,7 @@ impl Running {
         tracing::info!(signal, grace_ms = self.plan.grace_ms, "stopping");
         self.state.set_draining();
         let Grace { shards, leftovers, deadline } = Grace::begin(&self.plan);
-        for address in &self.addresses {
-            drain(address, shards, deadline);
-        }
+        drain(&self.addresses, shards, deadline);
         self.wait_for_shards(news, deadline)?;
         // Both end at the same time.
         self.state.set_stopped();
@@ -124,10 +122,16 @@ fn wait_for_signal(news: &Receiver<News>) -> Result<&'static str, StartError> {
     }
 }
 
-/// Puts the request into a lane that may be full of others for a moment.
-pub(crate) fn drain(address: &Address, grace: Duration, deadline: Instant) {
+/// Has every shard stop. A lane may be full of others' requests for a moment, or for as long as its
+/// shard is stuck, for which the others do not wait.
+pub(crate) fn drain(shards: &[Address], grace: Duration, deadline: Instant) {
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-    while address.send_request(Request::Drain { grace_ms }).is_err() && Instant::now() < deadline {
+    let mut deaf: Vec<&Address> = shards.iter().collect();
+    loop {
+        deaf.retain(|shard| shard.send_request(Request::Drain { grace_ms }).is_err());
+        if deaf.is_empty() || Instant::now() >= deadline {
+            return;
+        }
         thread::sleep(PAUSE);
     }
 }

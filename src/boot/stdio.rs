@@ -81,7 +81,7 @@ fn wait(address: &Address, plan: &Plan, news: &Receiver<News>) -> Result<bool, S
             Ok(News::Signal(signal)) => {
                 tracing::info!(signal, grace_ms = plan.grace_ms, "stopping");
                 let grace = Grace::begin(plan);
-                drain(address, grace.shards, grace.deadline);
+                drain(std::slice::from_ref(address), grace.shards, grace.deadline);
                 deadline = Some(grace.deadline);
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {

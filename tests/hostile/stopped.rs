@@ -15,8 +15,8 @@ const STOPPED: Duration = Duration::from_secs(20);
 
 pub(crate) fn stopped() {
     let server = serve(
-        "--idle-timeout 8s --head-timeout 8s --body-timeout 8s --send-timeout 8s --tool-timeout 8s \
-         --session-timeout 8s --input-timeout 8s --keep-alive 5s",
+        "--idle-timeout 15s --head-timeout 15s --body-timeout 15s --send-timeout 15s \
+         --tool-timeout 15s --session-timeout 15s --input-timeout 15s --keep-alive 5s",
     );
     let session = Session::open(&mut server.connect(), LEGACY);
     let resting = Session::open(&mut server.connect(), LEGACY);

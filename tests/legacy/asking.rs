@@ -147,7 +147,8 @@ pub(crate) fn silence(shards: u16) {
     assert!(last["error"]["code"] == -32603 || last["result"]["isError"] == true, "{last}");
     assert_eq!(calling.told(), None);
     // It says nothing at all.
-    ask_name(&mut calling, &session);
+    let asked = ask_name(&mut calling, &session);
+    assert_eq!(next(&mut calling), withdrawn(&asked));
     let late = next(&mut calling);
     assert!(late["error"]["code"] == -32603, "{late}");
     server.wait_for_refusals("input_timeout", 1);
@@ -157,6 +158,7 @@ pub(crate) fn silence(shards: u16) {
     let cancelled = json!({"requestId": "c"});
     let cancel = crate::support::session::notification("notifications/cancelled", cancelled);
     accepted(&mut client, &session.post(&cancel));
+    assert_eq!(next(&mut calling), withdrawn(&asked));
     assert_eq!(calling.told(), None);
     accepted(&mut client, &session.answer(&asked, named("too late")));
     server.wait_for("no call", |status| status["totals"]["calls_in_flight"] == 0);
@@ -173,6 +175,12 @@ pub(crate) fn silence(shards: u16) {
         assert!(answer["error"].is_object(), "{tool}: {answer}");
     }
     leave(&server, &session, client);
+}
+
+/// What a client is told of a question that needs no answer any more.
+fn withdrawn(asked: &Value) -> Value {
+    let params = json!({"requestId": asked["id"]});
+    json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 }
 
 fn unasked_of(server: &Server) -> u64 {

@@ -102,9 +102,16 @@ impl Session {
         }
     }
 
-    /// Ends it.
+    /// Ends it. Its shard may be busy yet with what a test did to it: then it says so.
     pub(crate) fn end(&self, client: &mut Client) {
-        let answer = client.ask(&self.delete());
+        let mut answer = client.ask(&self.delete());
+        for _ in 0..100 {
+            if answer.status != 503 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            answer = client.ask(&self.delete());
+        }
         assert!(matches!(answer.status, 200 | 204), "{answer:?}");
     }
 

@@ -304,6 +304,16 @@ pub(crate) fn question(message: &Value) -> Result<(u64, String, String), String>
     }
 }
 
+/// Reads what the server says of a question that needs no answer any more, and strikes it off those
+/// that a client was asked.
+pub(crate) fn withdrawal(message: &Value, asked: &mut BTreeSet<u64>) -> Option<Result<(), String>> {
+    if message["method"] != "notifications/cancelled" {
+        return None;
+    }
+    let known = message["params"]["requestId"].as_u64().is_some_and(|id| asked.remove(&id));
+    Some(if known { Ok(()) } else { Err(format!("withdraws what it never asked: {message}")) })
+}
+
 /// Notes how a question is answered.
 pub(crate) fn tell(told: &mut Told, manner: Manner, dice: &mut Dice) {
     told.questions += 1;

@@ -79,7 +79,14 @@ impl Budget {
         true
     }
 
-    /// Gives back what [`Self::keep`] took.
+    /// Takes bytes that stay for as long as a client likes: subscriptions, and events for those who
+    /// come back. A quarter of the bound at most, so that calls have room whatever clients leave.
+    #[must_use]
+    pub(super) fn keep_resting(&mut self, bytes: usize) -> bool {
+        self.kept.saturating_add(bytes) <= self.limit / 4 && self.keep(bytes)
+    }
+
+    /// Gives back what [`Self::keep`] or [`Self::keep_resting`] took.
     pub(super) fn give_back(&mut self, bytes: usize) {
         #[cfg(ringmesh_bugs)]
         if crate::bugs::active(crate::bugs::Bug::BudgetKept) {
@@ -112,6 +119,8 @@ mod tests {
         assert!(budget.keep(70), "one alone may take more");
         assert!(!budget.keep(1));
         budget.give_back(70);
+        assert!(!budget.keep_resting(26) && budget.keep_resting(25) && !budget.keep_resting(1));
+        budget.give_back(25);
         assert!(budget.keep(30) && budget.keep(20) && !budget.keep(1));
         let mut charged = 0;
         budget.charge(&mut charged, 40);

@@ -196,6 +196,13 @@ impl Shard {
             self.refuse(Bound::Calls);
             return Err(Refusal::busy("too many calls are in flight"));
         }
+        // Calls of sessions and byte streams need no connection each: one alone must not take all.
+        let most = (self.limits.calls_max as usize / 4).max(1);
+        let owned = self.calls_of(request.route, request.session).map_or(0, |calls| calls.len());
+        if owned >= most {
+            self.refuse(Bound::Calls);
+            return Err(Refusal::busy("too many calls of this client are in flight"));
+        }
         let params = params_of(request.body);
         let bytes = params.get().len();
         if !self.budget.keep(bytes) {
@@ -348,6 +355,7 @@ impl Shard {
         self.probe.observe_calls(self.calls.len() as u64);
         if let Some(waiter) = &in_flight.waiter {
             self.disown_call(call, waiter);
+            self.forget_questions(waiter.session, in_flight.asking.as_deref());
         }
         Some(in_flight)
     }
@@ -356,9 +364,6 @@ impl Shard {
     fn disown_call(&mut self, call: CallId, waiter: &Waiter) {
         if let Some(timer) = waiter.timer {
             self.wheel.cancel(timer);
-        }
-        if let Some(session) = waiter.session {
-            self.forget_questions(session, call);
         }
         if let Some(calls) = self.calls_of(waiter.route, waiter.session)
             && let Some(at) = calls.iter().position(|&other| other == call)
@@ -467,13 +472,54 @@ impl Shard {
         let in_flight = self.calls.get_mut(call.slot, call.generation)?;
         in_flight.cancel.cancel();
         let waiter = in_flight.waiter.take()?;
-        let pooled = in_flight.pooled;
         self.probe.count_request(waiter.method, Outcome::Cancelled);
-        self.disown_call(call, &waiter);
+        self.release(call, &waiter);
+        Some(waiter.route)
+    }
+
+    /// Nobody waits for a call any more: what its client was asked is withdrawn, and its place is
+    /// freed unless a pool has it yet.
+    fn release(&mut self, call: CallId, waiter: &Waiter) {
+        self.disown_call(call, waiter);
+        let Some(in_flight) = self.calls.get_mut(call.slot, call.generation) else { return };
+        let (pooled, asking) = (in_flight.pooled, in_flight.asking.take());
+        if let Some(asking) = asking {
+            self.withdraw_questions(waiter.route, waiter.session, &asking);
+        }
         if !pooled {
             self.forget_call(call);
         }
-        Some(waiter.route)
+    }
+
+    /// The server stops: gives up the calls of a connection that its time keeps no more. False where
+    /// it has none.
+    pub(super) fn cut_calls(&mut self, slot: u32) -> bool {
+        let conn = self.id_of(slot);
+        let calls: Vec<CallId> = match self.conns[slot as usize].phase {
+            Phase::Calling(call) => vec![call],
+            Phase::Events(events) => {
+                let session = self.event_stream(events).map(|stream| stream.session());
+                let calls = session.and_then(|session| self.sessions.at(session));
+                calls.map(|session| session.calls.clone()).unwrap_or_default()
+            }
+            _ => self.line_state(conn).map(|line| line.calls.clone()).unwrap_or_default(),
+        };
+        let phase = self.conns[slot as usize].phase;
+        let mut cut = false;
+        for call in calls {
+            let route = self.waiter(call).map(|waiter| waiter.route);
+            let read_here = match (route, phase) {
+                (Some(Route::Events(route)), Phase::Events(events)) => route == events,
+                (Some(_), _) => true,
+                (None, _) => false,
+            };
+            if read_here {
+                let why = "was cut short: the server is stopping";
+                self.give_up_call(call, why, Outcome::Cancelled);
+                cut = true;
+            }
+        }
+        cut
     }
 
     pub(super) fn call_deadline_ms(&self, call: CallId) -> u64 {
@@ -542,11 +588,7 @@ impl Shard {
         let Some(in_flight) = self.calls.get_mut(call.slot, call.generation) else { return };
         in_flight.cancel.cancel();
         let Some(waiter) = in_flight.waiter.take() else { return };
-        let pooled = in_flight.pooled;
-        self.disown_call(call, &waiter);
-        if !pooled {
-            self.forget_call(call);
-        }
+        self.release(call, &waiter);
         let mut answer = Answer::default();
         let message = format!("{} '{}' {why}", waiter.what, waiter.name);
         answer.fail(INTERNAL_ERROR, &message, None);

@@ -73,11 +73,14 @@ impl Shard {
             }
             connection.flags.paused = false;
             if let Some(inbound) = connection.inbound.take() {
+                // Nothing more comes, but these are there: what ends meanwhile is not the last.
+                let eof = std::mem::take(&mut connection.flags.eof);
                 self.feed(slot, &inbound.bytes);
                 self.buffers.recycle_inbound(inbound);
-                if self.conns[slot as usize].flags.eof {
+                if eof {
                     self.on_eof(slot);
                 }
+                self.stop_line(slot);
             }
             self.touch(slot);
         }

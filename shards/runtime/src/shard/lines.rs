@@ -62,6 +62,17 @@ impl Shard {
         self.set_phase(slot, Phase::Idle, self.limits.idle_timeout_ms);
         self.on_line(slot, &inbound.bytes);
         self.buffers.recycle_inbound(inbound);
+        self.stop_line(slot);
+    }
+
+    /// The server stops: a byte stream that was busy as it was told ends when it is not any more.
+    pub(super) fn stop_line(&mut self, slot: u32) {
+        let connection = &self.conns[slot as usize];
+        let idle = connection.phase == Phase::Idle && connection.inbound.is_none();
+        if self.draining.is_some() && connection.speaks_lines() && idle {
+            self.end_line_streams(slot);
+            self.end_line_if_over(slot);
+        }
     }
 
     fn refuse_line(&mut self, slot: u32) {

@@ -141,7 +141,7 @@ impl Shard {
         let uris: BTreeSet<&str> =
             wanted.iter().filter(|_| resources).map(|uri| uri.as_str()).collect();
         let bytes = uris.iter().map(|uri| uri.len() + URI_BYTES).sum();
-        if !self.budget.keep(bytes) {
+        if bytes > 0 && !self.budget.keep_resting(bytes) {
             self.refuse(Bound::ByteBudget);
             return Err(Refusal::busy("the server is out of buffers"));
         }

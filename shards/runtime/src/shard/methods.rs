@@ -13,7 +13,7 @@ use super::calls::Target;
 use super::modern::check_param_headers;
 use super::request::{Refusal, Request};
 use crate::call::Era;
-use crate::catalog::{Handler, List};
+use crate::catalog::{Handler, List, NAME_BYTES_MAX};
 use crate::probe::Method;
 
 impl Shard {
@@ -109,6 +109,9 @@ impl Shard {
 
     fn on_read(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
         let uri = required(request.params.uri.as_ref(), "uri")?;
+        if uri.len() > NAME_BYTES_MAX {
+            return Err(Refusal::invalid_params("uri is too long"));
+        }
         let (handler, serial) = if let Some(resource) = self.catalog.resource(uri) {
             (resource.handler.clone(), resource.serial)
         } else if let Some(template) = self.catalog.template(uri) {

@@ -5,7 +5,7 @@
 //! front knows nothing of sessions, and the home nothing of sockets. What the home has written for a
 //! connection leaves once a tick, and waits where the front's lane is full.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use ringmesh_proto::mcp::{SessionId, Version};
 
@@ -30,21 +30,29 @@ pub(super) struct Relays {
     /// Those that have something to send.
     due: Vec<Far>,
     /// Connections that are gone, for the shards that answer them.
-    gone: VecDeque<(ShardId, Far)>,
+    gone: Vec<(ShardId, Far)>,
     retry: Option<TimerId>,
 }
 
 /// An exchange on a connection of another shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Exchanged {
     outbound: Vec<u8>,
-    /// The answer is an event stream; whether it is chunked.
-    events: Option<bool>,
-    /// Nothing follows; whether the connection lives on.
-    finished: Option<bool>,
+    /// What follows it.
+    then: Then,
     due: bool,
     /// The event stream that is read there.
     stream: Option<EventsId>,
+    /// Bytes charged to the shard's budget, while they wait for room in the lane.
+    charged: u32,
+}
+
+impl Exchanged {
+    fn new() -> Self {
+        // Until an answer is whole, more of it follows.
+        let then = Then::Events { chunked: true };
+        Self { outbound: Vec::new(), then, due: false, stream: None, charged: 0 }
+    }
 }
 
 impl Relays {
@@ -101,7 +109,7 @@ impl Shard {
     /// Handles a request that another shard forwarded.
     pub(super) fn on_forward(&mut self, forward: Forward) {
         let Forward { from, session, what, keep_alive, version_minor, version } = forward;
-        self.relays.open.insert(from, Exchanged::default());
+        self.relays.open.insert(from, Exchanged::new());
         let exchange = Exchange { keep_alive, version_minor };
         let ask = match &what {
             Forwarded::Post(body) => Ask::Post(body),
@@ -113,7 +121,8 @@ impl Shard {
 
     /// A connection of another shard is gone.
     pub(super) fn on_gone(&mut self, far: Far) {
-        let Some(exchanged) = self.relays.open.remove(&far) else { return };
+        let Some(mut exchanged) = self.relays.open.remove(&far) else { return };
+        self.budget.charge(&mut exchanged.charged, 0);
         if let Some(stream) = exchanged.stream {
             self.drop_reader(stream);
         }
@@ -129,6 +138,13 @@ impl Shard {
 
     pub(super) fn put_far(&mut self, far: Far, out: Vec<u8>) {
         match self.relays.open.get_mut(&far) {
+            Some(exchanged) if exchanged.then == Then::Cut => self.buffers.recycle_outbound(out),
+            Some(exchanged) if out.len() > self.limits.send_bytes_max => {
+                exchanged.then = Then::Cut;
+                self.buffers.recycle_outbound(out);
+                self.refuse(Bound::SendBound);
+                self.due_far(far);
+            }
             Some(exchanged) => {
                 exchanged.outbound = out;
                 self.due_far(far);
@@ -141,13 +157,15 @@ impl Shard {
         if let Reader::There(far) = reader
             && let Some(exchanged) = self.relays.open.get_mut(&far)
         {
-            exchanged.events = Some(exchange.chunked());
+            exchanged.then = Then::Events { chunked: exchange.chunked() };
         }
     }
 
     pub(super) fn finish_far(&mut self, far: Far, keep_alive: bool) {
         if let Some(exchanged) = self.relays.open.get_mut(&far) {
-            exchanged.finished = Some(keep_alive);
+            if exchanged.then != Then::Cut {
+                exchanged.then = Then::Finish { keep_alive };
+            }
             exchanged.stream = None;
             self.due_far(far);
         }
@@ -173,22 +191,19 @@ impl Shard {
         if self.relays.due.is_empty() && self.relays.gone.is_empty() {
             return;
         }
-        let mut waits = false;
-        while let Some((home, far)) = self.relays.gone.pop_front() {
-            let told = self.addresses[usize::from(home.0)].send_request(Request::Gone(far));
-            if told.is_err() {
-                self.relays.gone.push_front((home, far));
-                waits = true;
-                break;
-            }
-        }
+        let mut gone = std::mem::take(&mut self.relays.gone);
+        // One shard that is stuck keeps nothing from the others.
+        gone.retain(|&(home, far)| {
+            self.addresses[usize::from(home.0)].send_request(Request::Gone(far)).is_err()
+        });
+        let mut waits = !gone.is_empty();
+        self.relays.gone = gone;
         let mut due = std::mem::take(&mut self.relays.due);
         due.retain(|&far| !self.flush_relay(far));
         waits |= !due.is_empty();
         self.relays.due = due;
         if waits && self.relays.retry.is_none() {
-            self.relays.retry =
-                Some(self.wheel.arm(self.now_ms + RETRY_MS, Key::RelayRetry.pack()));
+            self.relays.retry = Some(self.wheel.arm(self.now_ms + RETRY_MS, Key::Wake.pack()));
         }
     }
 
@@ -199,33 +214,24 @@ impl Shard {
 
     /// Has the shard look up no later than this, whatever else it waits for.
     pub(super) fn wake_at(&mut self, at_ms: u64) {
-        self.wheel.arm(at_ms, Key::RelayRetry.pack());
+        self.wheel.arm(at_ms, Key::Wake.pack());
     }
 
     /// Sends what was written for a connection. False: it has to wait.
     fn flush_relay(&mut self, far: Far) -> bool {
-        let send_bytes_max = self.limits.send_bytes_max;
         let Some(exchanged) = self.relays.open.get_mut(&far) else { return true };
-        let over = exchanged.outbound.len() > send_bytes_max;
-        let then = match (over, exchanged.finished, exchanged.events) {
-            (true, ..) => Then::Cut,
-            (_, Some(keep_alive), _) => Then::Finish { keep_alive },
-            (_, None, Some(chunked)) => Then::Events { chunked },
-            (_, None, None) => Then::Events { chunked: true },
-        };
-        let bytes = if over { Vec::new() } else { std::mem::take(&mut exchanged.outbound) };
+        let then = exchanged.then;
+        let bytes = std::mem::take(&mut exchanged.outbound);
         let relay = Relay { conn: far.conn, bytes, then };
-        if let Err(Busy(relay)) = self.addresses[usize::from(far.shard.0)].send_relay(relay) {
-            if let Some(exchanged) = self.relays.open.get_mut(&far).filter(|_| !over) {
-                exchanged.outbound = relay.bytes;
-            }
+        let sent = self.addresses[usize::from(far.shard.0)].send_relay(relay);
+        exchanged.due = sent.is_err();
+        if let Err(Busy(relay)) = sent {
+            exchanged.outbound = relay.bytes;
+        }
+        let waiting = exchanged.outbound.capacity();
+        self.budget.charge(&mut exchanged.charged, waiting);
+        if exchanged.due {
             return false;
-        }
-        if let Some(exchanged) = self.relays.open.get_mut(&far) {
-            exchanged.due = false;
-        }
-        if over {
-            self.refuse(Bound::SendBound);
         }
         match then {
             Then::Events { .. } => {}
@@ -279,7 +285,7 @@ impl Shard {
     /// A connection whose request was forwarded is gone: the shard that answers it is told.
     pub(super) fn tell_gone(&mut self, slot: u32, home: ShardId) {
         let far = Far { shard: self.id, conn: self.id_of(slot) };
-        self.relays.gone.push_back((home, far));
+        self.relays.gone.push((home, far));
     }
 
     /// When an idle relayed stream gets a comment, in ms of the shard's clock.

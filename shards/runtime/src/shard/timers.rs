@@ -10,7 +10,7 @@ use super::Shard;
 use super::connection::Phase;
 use crate::io::GENERATION_MODULUS;
 use crate::limits::LINGER_MS;
-use crate::probe::{Bound, Outcome, Transport};
+use crate::probe::{Bound, Transport};
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(super) enum Key {
     Session(u32),
     /// Accepting goes on.
     AcceptRetry,
-    /// What other shards had no room for is sent again.
-    RelayRetry,
+    /// Nobody in particular: something outside of connections, calls and sessions is due.
+    Wake,
 }
 
 /// Bits of a slot and of a generation; what is for is above them.
@@ -38,7 +38,7 @@ impl Key {
             Self::Call(place) => (1, 0, place),
             Self::Session(place) => (2, 0, place),
             Self::AcceptRetry => (3, 0, 0),
-            Self::RelayRetry => (4, 0, 0),
+            Self::Wake => (4, 0, 0),
         };
         kind << KIND_SHIFT | u64::from(high) << u32::BITS | u64::from(low)
     }
@@ -53,7 +53,7 @@ impl Key {
             1 => Self::Call(low),
             2 => Self::Session(low),
             3 => Self::AcceptRetry,
-            _ => Self::RelayRetry,
+            _ => Self::Wake,
         }
     }
 }
@@ -81,7 +81,7 @@ impl Shard {
         while let Some(fired) = self.wheel.poll(self.now_ms) {
             match Key::unpack(fired.key) {
                 Key::AcceptRetry => self.accept_retry = None,
-                Key::RelayRetry => self.on_relay_retry(),
+                Key::Wake => self.on_relay_retry(),
                 Key::Call(place) => self.on_call_timer(place),
                 Key::Session(place) => self.on_session_timer(place),
                 Key::Connection(slot, generation) => {
@@ -151,10 +151,9 @@ impl Shard {
         }
         let phase = connection.phase;
         if self.draining.is_some_and(|draining| draining.cut_ms <= self.now_ms) {
-            if let Phase::Calling(call) = phase {
-                // The answer has until the next tick of the wheel to leave.
-                let why = "was cut short: the server is stopping";
-                return self.give_up_call(call, why, Outcome::Cancelled);
+            // Their answers have until the next tick of the wheel to leave.
+            if self.cut_calls(slot) {
+                return;
             }
             return self.abort(slot);
         }

@@ -122,6 +122,9 @@ impl Agent {
         message: &Value,
         scene: &mut Scene<'_>,
     ) -> Result<(), String> {
+        if let Some(withdrawn) = check::withdrawal(message, &mut self.asked) {
+            return withdrawn;
+        }
         match (message.get("method"), message.get("id")) {
             (Some(_), Some(_)) => self.on_question(message, stream, scene),
             (Some(_), None) if stream == 0 => {

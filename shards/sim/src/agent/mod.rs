@@ -80,6 +80,8 @@ pub(crate) struct Agent {
     pub(crate) contested: BTreeSet<u32>,
     /// Notifications and responses to be sent, and the calls that they answer questions of.
     queue: VecDeque<(String, Option<u64>)>,
+    /// Questions of the server that it did not withdraw.
+    pub(crate) asked: BTreeSet<u64>,
     pub(crate) feed: Feed,
     pub(crate) listening: Listening,
     pub(crate) plan_left: u32,
@@ -115,6 +117,7 @@ impl Agent {
             serial: 0,
             twin: None,
             seen: BTreeMap::new(),
+            asked: BTreeSet::new(),
             resume: Vec::new(),
             contested: BTreeSet::new(),
             queue: VecDeque::new(),
@@ -332,6 +335,7 @@ impl Agent {
                     if arguments.contains(&key))
         });
         let open = whose.ok_or_else(|| format!("a question of nobody: {message}"))?;
+        self.asked.insert(id);
         let manner = Manner::draw(scene.dice);
         check::tell(&mut open.told, manner, scene.dice);
         let reply = errand::reply(id, &key, &question, manner);

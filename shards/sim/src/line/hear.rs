@@ -35,6 +35,7 @@ impl LineClient {
                 if arguments.contains(&key))
         });
         let waiting = whose.ok_or_else(|| format!("a question of nobody: {message}"))?;
+        self.asked.insert(id);
         let manner = Manner::draw(dice);
         check::tell(&mut waiting.told, manner, dice);
         let times = check::times(manner);
@@ -50,6 +51,9 @@ impl LineClient {
     }
 
     fn on_notification(&mut self, message: &Value, board: &mut Board) -> Result<(), String> {
+        if let Some(withdrawn) = check::withdrawal(message, &mut self.asked) {
+            return withdrawn;
+        }
         let params = &message["params"];
         let subscription = params["_meta"].get(META_SUBSCRIPTION_ID).map(ToString::to_string);
         if let Some(id) = subscription.or_else(|| params.get("progressToken").map(Value::to_string))

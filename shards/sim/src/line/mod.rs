@@ -4,6 +4,8 @@
 mod author;
 mod hear;
 
+use std::collections::BTreeSet;
+
 use ringmesh_proto::mcp::Version;
 
 use crate::board::{Board, Listening};
@@ -53,6 +55,8 @@ struct Waiting {
 /// See the module. One connection each.
 #[derive(Debug)]
 pub(crate) struct LineClient {
+    /// Questions of the server that it did not withdraw.
+    asked: BTreeSet<u64>,
     pub(crate) shard: usize,
     pub(crate) link: usize,
     speech: Speech,
@@ -117,6 +121,7 @@ impl LineClient {
         };
         let versions = &Version::ALL[..3];
         Self {
+            asked: BTreeSet::new(),
             shard,
             link,
             speech,

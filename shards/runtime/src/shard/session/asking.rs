@@ -102,9 +102,12 @@ impl Shard {
         self.probe.count_request(waiter.method, Outcome::InputRequired);
         self.rearm_call(call);
         let Some(session) = session else { return };
-        if let Route::Line(conn) = route
-            && self.conns[conn.slot as usize].flags.eof
-        {
+        let heard = match route {
+            Route::Line(conn) => !self.conns[conn.slot as usize].flags.eof,
+            Route::Events(events) => self.is_heard(events),
+            Route::Http(..) => false,
+        };
+        if !heard {
             return self.give_up_call(call, UNANSWERED, Outcome::Cancelled);
         }
         for (key, question) in questions.input_requests {
@@ -160,8 +163,9 @@ impl Shard {
         if !asking.pending.is_empty() {
             return;
         }
-        let (answers, state) = (&asking.answers, asking.state.take());
-        let responses = serde_json::value::to_raw_value(answers).unwrap_or_default();
+        // A round has its own answers; what is to last is in the state.
+        let (answers, state) = (std::mem::take(&mut asking.answers), asking.state.take());
+        let responses = serde_json::value::to_raw_value(&answers).unwrap_or_default();
         self.call_again(call, Round { responses, state });
     }
 
@@ -195,9 +199,35 @@ impl Shard {
     }
 
     /// Nobody needs the answers any more.
-    pub(in crate::shard) fn forget_questions(&mut self, session: u32, call: CallId) {
-        if let Some(session) = self.sessions.at_mut(session) {
-            session.asked.retain(|_, asker| *asker != call);
+    pub(in crate::shard) fn forget_questions(
+        &mut self,
+        session: Option<u32>,
+        asking: Option<&Asking>,
+    ) {
+        let (Some(session), Some(asking)) = (session, asking) else { return };
+        let Some(session) = self.sessions.at_mut(session) else { return };
+        for (id, _) in &asking.pending {
+            session.asked.remove(id);
+        }
+    }
+
+    /// Tells a client that what it was asked needs no answer (2025-11-25, Lifecycle, Timeouts).
+    pub(in crate::shard) fn withdraw_questions(
+        &mut self,
+        route: Route,
+        session: Option<u32>,
+        asking: &Asking,
+    ) {
+        self.forget_questions(session, Some(asking));
+        for &(id, _) in &asking.pending {
+            self.emit(route, |_, out| {
+                out.extend_from_slice(
+                    b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
+                      \"params\":{\"requestId\":",
+                );
+                jsonrpc::write_json(out, &id);
+                out.extend_from_slice(b"}}");
+            });
         }
     }
 }

@@ -40,6 +40,11 @@ pub(in crate::shard) struct EventStream {
 }
 
 impl EventStream {
+    /// Place of its session.
+    pub(in crate::shard) fn session(&self) -> u32 {
+        self.session
+    }
+
     pub(in crate::shard) fn is_read(&self) -> bool {
         self.reader.is_some()
     }
@@ -87,7 +92,9 @@ impl Shard {
             keep_alive_ms: u64::MAX,
         });
         if let Some(session) = self.sessions.at_mut(session) {
-            session.streams.push(place);
+            // That of GET is looked for most.
+            let at = if no == 0 { 0 } else { session.streams.len() };
+            session.streams.insert(at, place);
         }
         EventsId { place, generation }
     }
@@ -122,6 +129,11 @@ impl Shard {
             sse::write_prime(&mut out, exchange.chunked(), id);
             self.put_out(reader, out);
         }
+    }
+
+    /// Whether what is sent now reaches somebody, or somebody who comes back.
+    pub(super) fn is_heard(&mut self, id: EventsId) -> bool {
+        self.event_stream(id).is_some_and(|stream| stream.begun || stream.is_read())
     }
 
     /// Notes when the stream is to be kept alive, if it stays silent.
@@ -172,11 +184,11 @@ impl Shard {
         let cost = EventLog::cost(json);
         let (freed, fits) = place.log.make_room(cost, room);
         self.budget.give_back(freed);
-        let mut kept = fits && self.budget.keep(cost);
+        let mut kept = fits && self.budget.keep_resting(cost);
         // A gap could not be told by who reads on: where the budget has no room, older ones go.
         while !kept && let Some(freed) = place.log.forget_oldest() {
             self.budget.give_back(freed);
-            kept = fits && self.budget.keep(cost);
+            kept = fits && self.budget.keep_resting(cost);
         }
         if !kept {
             return self.refuse(Bound::EventLog);

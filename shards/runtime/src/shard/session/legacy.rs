@@ -233,7 +233,7 @@ impl Shard {
                 return Err(Refusal::invalid_params("too many subscriptions, or too long a uri"));
             }
             let bytes = uri.len() + URI_BYTES;
-            if !self.budget.keep(bytes) {
+            if !self.budget.keep_resting(bytes) {
                 self.refuse(Bound::ByteBudget);
                 return Err(Refusal::busy("the server is out of buffers"));
             }
