@@ -289,7 +289,7 @@ mod tests {
     fn what_a_stream_that_can_be_read_on_has() {
         let wire = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
             Transfer-Encoding: chunked\r\n\r\n\
-            10\r\nid: 3-0\ndata: \n\n\r\n1f\r\nid: 3-1\nevent: message\ndata: {}\n\n\r\n\
+            10\r\nid: 3-0\ndata: \n\n\r\n21\r\nid: 3-1\nevent: message\ndata: {}\n\n\r\n\
             b\r\nretry: 20\n\n\r\n0\r\n\r\n\
             HTTP/1.1 204 No Content\r\n\r\n";
         let expected = ["200 false", "prime 3-0", "3-1 2", "retry", "end 0", "204 false", "end 0"];
