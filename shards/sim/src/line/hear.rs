@@ -59,7 +59,8 @@ impl LineClient {
         if let Some(id) = subscription.or_else(|| params.get("progressToken").map(Value::to_string))
         {
             let found = self.waiting.iter_mut().find(|waiting| waiting.pending.id == id);
-            let waiting = found.ok_or_else(|| format!("for nobody: {message}"))?;
+            let waiting =
+                found.ok_or_else(|| format!("somebody else's notification: {message}"))?;
             return match check::notice(&waiting.pending, message)? {
                 Notice::Acknowledged => self.modern_feed.acknowledge(board),
                 Notice::Change(topic) => self.modern_feed.receive(topic, board),
