@@ -1,5 +1,8 @@
-//! What fuzz targets share: how an input says where the network cuts its bytes.
+//! What fuzz targets share: how an input says where the network cuts its bytes; and the world of the
+//! target `session`.
 #![forbid(unsafe_code)]
+
+pub mod session;
 
 /// Bytes as a connection would receive them: in pieces.
 ///
