@@ -182,7 +182,8 @@ impl Ledger {
             (true, None, _) => {
                 let Some(token) = read["params"]["progressToken"].as_u64() else { return };
                 let ask = self.asked(token, owner, exchange);
-                let late = ask.asked == 1 && ask.answered == 1;
+                // On streams that are read again, what is older may be read later.
+                let late = lines && ask.asked == 1 && ask.answered == 1;
                 assert!(!late, "nothing follows the answer: {read}");
             }
             (false, Some(id), _) => {

@@ -369,7 +369,11 @@ impl World {
     /// there. When they leave, nothing may be left.
     fn leave(mut self) {
         self.pool_full.store(false, Ordering::Relaxed);
-        (0..self.clients.len()).for_each(|at| self.link(at).stalled = false);
+        for at in 0..self.clients.len() {
+            let link = self.link(at);
+            link.stalled = false;
+            link.piece = link.piece.max(1_000);
+        }
         self.rest(self.now_ns + ANSWERED_MS * MS);
         for (at, client) in self.clients.iter().enumerate() {
             let link = &self.nodes[client.shard].io.links[client.link];
@@ -427,7 +431,10 @@ impl World {
             }
             match self.due_ns() {
                 _ if ticked => {}
-                Some(due_ns) if due_ns <= until_ns => self.now_ns = due_ns.max(self.now_ns),
+                // A little late, as drivers are: so it takes fewer ticks.
+                Some(due_ns) if due_ns <= until_ns => {
+                    self.now_ns = due_ns.max(self.now_ns + 20 * MS);
+                }
                 Some(_) | None => return,
             }
         }
