@@ -35,7 +35,7 @@ use reader::Reader;
 const OPERATIONS_MAX: usize = 300;
 /// Ticks within which everything must have ended once all clients left.
 const QUIET_TICKS_MAX: usize = 20_000;
-/// By then whatever a client asked is answered or given up, in ms: longer than all time-outs of calls.
+/// By then a request is answered or given up, in ms: longer than all time-outs of calls.
 const ANSWERED_MS: u64 = 2_400;
 const UNIX_MS: u64 = 1_750_000_000_000;
 const MS: u64 = 1_000_000;
@@ -374,7 +374,10 @@ impl World {
             link.stalled = false;
             link.piece = link.piece.max(1_000);
         }
-        self.rest(self.now_ns + ANSWERED_MS * MS);
+        // One connection of HTTP is answered one request after the other.
+        let queues = self.clients.iter().map(|client| client.exchanges.len() as u64);
+        let turns = 1 + queues.max().unwrap_or(0);
+        self.rest(self.now_ns + turns * ANSWERED_MS * MS);
         for (at, client) in self.clients.iter().enumerate() {
             let link = &self.nodes[client.shard].io.links[client.link];
             if link.ended.is_none() && !client.wild {
