@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use ringmesh_proto::mcp::{EventId, SessionId, Version};
+use ringmesh_proto::mcp::{EventId, SessionId};
 
 use crate::call::{Answer, CallId};
 use crate::io::ConnId;
@@ -52,8 +52,6 @@ pub struct Forward {
     pub keep_alive: bool,
     /// The minor version of its HTTP.
     pub version_minor: u8,
-    /// The version that its head names.
-    pub version: Option<Version>,
 }
 
 /// What is asked of a session elsewhere.

@@ -66,7 +66,7 @@ pub struct Context(Arc<Inner>);
 struct Inner {
     method: &'static str,
     name: Box<str>,
-    params: Arc<RawValue>,
+    params: Arc<Box<RawValue>>,
     round: Option<Arc<Round>>,
     unix_ms: u64,
     era: Era,
@@ -131,7 +131,7 @@ impl Round {
 pub(crate) struct Departure<'a> {
     pub(crate) method: &'static str,
     pub(crate) name: &'a str,
-    pub(crate) params: Arc<RawValue>,
+    pub(crate) params: Arc<Box<RawValue>>,
     pub(crate) round: Option<Arc<Round>>,
     pub(crate) unix_ms: u64,
     pub(crate) era: Era,

@@ -234,7 +234,7 @@ impl Context {
         Self::new(Departure {
             method,
             name,
-            params: std::sync::Arc::from(params.to_owned()),
+            params: std::sync::Arc::new(params.to_owned()),
             round: None,
             unix_ms: 0,
             era: Era::Modern,

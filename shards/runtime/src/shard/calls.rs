@@ -41,7 +41,7 @@ pub(super) struct InFlight {
     pub(super) waiter: Option<Waiter>,
     cancel: Arc<Cancel>,
     /// The parameters as they came.
-    pub(super) params: Arc<RawValue>,
+    pub(super) params: Arc<Box<RawValue>>,
     /// Bytes of the parameters and of a client's answers: taken from the budget.
     pub(super) bytes: usize,
     /// A pool has it, and will answer.
@@ -226,7 +226,7 @@ impl Shard {
         let (slot, generation) = self.calls.insert(InFlight {
             waiter: Some(waiter),
             cancel: Arc::default(),
-            params: Arc::from(params.to_owned()),
+            params: Arc::new(params.to_owned()),
             bytes,
             pooled: false,
             asking: None,

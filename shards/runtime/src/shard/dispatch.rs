@@ -134,12 +134,12 @@ impl Shard {
     fn on_session_request(&mut self, slot: u32, head: &Head<'_>, session: &[u8], body: &[u8]) {
         let (reader, exchange) = (Reader::Here(self.id_of(slot)), Exchange::of(head));
         match read_session_request(head, session, body) {
-            Ok((id, version, ask)) => {
+            Ok((id, ask)) => {
                 let home = self.home_of(id);
                 if home == self.id {
-                    self.on_session(reader, exchange, id, version, ask);
+                    self.on_session(reader, exchange, id, ask);
                 } else {
-                    self.forward(slot, exchange, (home, id, version), ask);
+                    self.forward(slot, exchange, (home, id), ask);
                 }
             }
             Err(refusal) => self.refuse_message(Route::Http(reader, exchange), None, &refusal),
@@ -171,8 +171,9 @@ fn read_session_request<'a>(
     head: &Head<'_>,
     session: &[u8],
     body: &'a [u8],
-) -> Result<(SessionId, Option<Version>, Ask<'a>), Refusal> {
-    let version = version_of(head)?;
+) -> Result<(SessionId, Ask<'a>), Refusal> {
+    // The session knows the version that was negotiated; one that names another is spared.
+    version_of(head)?;
     let id = SessionId::parse(session).ok_or_else(unknown_session)?;
     let ask = match head.method {
         "GET" => {
@@ -183,7 +184,7 @@ fn read_session_request<'a>(
         "DELETE" => Ask::Delete,
         _ => Ask::Post(body),
     };
-    Ok((id, version, ask))
+    Ok((id, ask))
 }
 
 /// The version that the head names, if any.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use ringmesh_proto::mcp::{SessionId, Version};
+use ringmesh_proto::mcp::SessionId;
 
 use super::Shard;
 use super::connection::{Comment, Phase};
@@ -73,7 +73,7 @@ impl Shard {
         &mut self,
         slot: u32,
         exchange: Exchange,
-        (home, session, version): (ShardId, SessionId, Option<Version>),
+        (home, session): (ShardId, SessionId),
         ask: Ask<'_>,
     ) {
         let conn = self.id_of(slot);
@@ -90,7 +90,7 @@ impl Shard {
         };
         let Exchange { keep_alive, version_minor } = exchange;
         let from = Far { shard: self.id, conn };
-        let forward = Forward { from, session, what, keep_alive, version_minor, version };
+        let forward = Forward { from, session, what, keep_alive, version_minor };
         let sent =
             self.addresses[usize::from(home.0)].send_request(Request::Forward(Box::new(forward)));
         if sent.is_err() {
@@ -108,7 +108,7 @@ impl Shard {
 
     /// Handles a request that another shard forwarded.
     pub(super) fn on_forward(&mut self, forward: Forward) {
-        let Forward { from, session, what, keep_alive, version_minor, version } = forward;
+        let Forward { from, session, what, keep_alive, version_minor } = forward;
         self.relays.open.insert(from, Exchanged::new());
         let exchange = Exchange { keep_alive, version_minor };
         let ask = match &what {
@@ -116,7 +116,7 @@ impl Shard {
             Forwarded::Get(last) => Ask::Get(*last),
             Forwarded::Delete => Ask::Delete,
         };
-        self.on_session(Reader::There(from), exchange, session, version, ask);
+        self.on_session(Reader::There(from), exchange, session, ask);
     }
 
     /// A connection of another shard is gone.

@@ -93,16 +93,12 @@ impl Shard {
         reader: Reader,
         exchange: Exchange,
         id: SessionId,
-        version: Option<Version>,
         ask: Ask<'_>,
     ) {
         let route = Route::Http(reader, exchange);
         let Some(place) = self.sessions.find(id) else {
             return self.refuse_message(route, None, &unknown_session());
         };
-        // A header names the version that was negotiated; without one it is that (2025-06-18,
-        // Protocol Version Header). Clients that name another legacy one are spared.
-        debug_assert!(version.is_none_or(|version| !version.is_modern()));
         self.use_session(place);
         match ask {
             Ask::Post(body) => self.on_post(place, route, body),
