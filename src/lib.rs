@@ -48,6 +48,7 @@ pub mod cli;
 pub mod config;
 mod control;
 pub mod demo;
+mod load;
 mod server;
 mod stdio;
 pub mod tools;

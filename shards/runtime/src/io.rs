@@ -9,7 +9,7 @@
 //! `more: false`, whatever its result. `Closed` is reported before the slot's next `Accepted`.
 //! Submissions take effect no later than the driver's next wait. Nothing here blocks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Names a connection: a place in the table of direct descriptors and its generation, so that
 /// what was meant for an earlier user of the place never reaches a later one.
@@ -115,9 +115,55 @@ pub enum IoError {
     Other(i32),
 }
 
+/// What [`Dial::submit_connect`] connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// A TCP listener.
+    Ip {
+        /// The address to come from, its port picked by the kernel; `None` leaves both to it.
+        from: Option<IpAddr>,
+        /// The listener.
+        to: SocketAddr,
+    },
+    /// A socket that is connected already and was handed to the driver, by its place there.
+    Adopted(u16),
+}
+
+/// Why a connection could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody listens there (ECONNREFUSED), or whoever did went away meanwhile (ECONNRESET).
+    #[error("connection refused")]
+    Refused,
+    /// No answer came (ETIMEDOUT).
+    #[error("connecting timed out")]
+    TimedOut,
+    /// There is no way there (EHOSTUNREACH, ENETUNREACH, EACCES, EPERM of a firewall).
+    #[error("unreachable")]
+    Unreachable,
+    /// The source address is not this machine's, or has no port left (EADDRNOTAVAIL, EADDRINUSE,
+    /// EAGAIN).
+    #[error("no source address or port is left")]
+    NoPort,
+    /// Descriptors, files or memory ran out (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+    #[error("descriptors or memory are exhausted")]
+    Exhausted,
+    /// Anything else, with its errno.
+    #[error("errno {0}")]
+    Other(i32),
+}
+
 /// A finished operation, or one step of a multishot one.
 #[derive(Debug)]
 pub enum Completion {
+    /// A connect of [`Dial::submit_connect`] finished. The slot is taken until it is closed,
+    /// whatever the result.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Whether it may be used.
+        result: Result<(), ConnectError>,
+    },
     /// A single-shot accept finished; `ticket` may be submitted again.
     Accepted {
         /// The listener it was armed on.
@@ -203,6 +249,15 @@ pub trait Io {
 
     /// Buffers of the pool, and how many of them are on loan to the kernel's queue or the shard.
     fn buffers(&self) -> BufferOccupancy;
+}
+
+/// What a shard that makes connections asks besides. Slots of the direct table are then its choice
+/// (0 to the table's size), so it has no listeners.
+pub trait Dial: Io {
+    /// Opens a connection in a free slot, with TCP_NODELAY. Answered by one
+    /// [`Completion::Connected`]; nothing else of the connection may be submitted before, but
+    /// [`Io::submit_shutdown`] of both halves, which ends a connect that takes too long.
+    fn submit_connect(&mut self, conn: ConnId, remote: Remote);
 }
 
 /// How the receive buffers of a shard are doing.

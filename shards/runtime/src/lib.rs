@@ -13,6 +13,7 @@ mod doze;
 pub mod guard;
 pub mod io;
 pub mod limits;
+pub mod load;
 pub mod mailbox;
 pub mod message;
 pub mod probe;

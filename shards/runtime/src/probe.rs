@@ -53,6 +53,7 @@ macro_rules! labelled {
         }
     };
 }
+pub(crate) use labelled;
 
 labelled! {
     /// How a connection speaks to the shard.

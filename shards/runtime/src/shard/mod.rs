@@ -348,6 +348,7 @@ impl Shard {
             }
             Completion::Closed { conn } => self.on_closed(conn),
             Completion::Rung => self.probe.wakeups += 1,
+            Completion::Connected { .. } => unreachable!("a server dials nobody"),
         }
     }
 

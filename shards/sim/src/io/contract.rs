@@ -80,6 +80,9 @@ pub(super) fn describe(completion: &Completion) -> (&'static str, [u64; 3]) {
             Ok(taken) => ("", conn, ("sent", *taken as u64)),
             Err(failed) => ("", conn, error(failed)),
         },
+        Completion::Connected { conn, result } => {
+            ("connected", conn, ("", u64::from(result.is_err())))
+        }
         Completion::ShutDown { conn } => ("shut down", conn, ("", 0)),
         Completion::Closed { conn } => ("closed", conn, ("", 0)),
     };
