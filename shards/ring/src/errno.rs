@@ -1,7 +1,7 @@
 //! From the errnos of each operation's man page to what a shard tells apart.
 
 use nix::errno::Errno;
-use ringmesh_runtime::io::IoError;
+use ringmesh_runtime::io::{ConnectError, IoError};
 
 /// The result of a completion: a count, a slot or 0, or a negated errno.
 pub(crate) fn outcome(result: i32) -> Result<u32, Errno> {
@@ -27,6 +27,25 @@ pub(crate) fn of_accept(errno: Errno) -> IoError {
         | Errno::ENETUNREACH
         | Errno::EPERM => IoError::Again,
         other => IoError::Other(other as i32),
+    }
+}
+
+/// socket(2), bind(2), the registration of a file, and connect(2), tcp(7) and ip(7) included.
+pub(crate) fn of_connect(errno: Errno) -> ConnectError {
+    match errno {
+        Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ECONNABORTED => ConnectError::Refused,
+        // A connect is cancelled when the shard finds that it takes too long.
+        Errno::ETIMEDOUT | Errno::ECANCELED => ConnectError::TimedOut,
+        Errno::EHOSTUNREACH
+        | Errno::EHOSTDOWN
+        | Errno::ENETUNREACH
+        | Errno::ENETDOWN
+        | Errno::ENONET
+        | Errno::EACCES
+        | Errno::EPERM => ConnectError::Unreachable,
+        Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => ConnectError::NoPort,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => ConnectError::Exhausted,
+        other => ConnectError::Other(other as i32),
     }
 }
 
@@ -96,6 +115,29 @@ mod tests {
             assert_eq!(of_accept(errno), accept, "{errno}");
             assert_eq!(of_receive(errno), receive, "{errno}");
             assert_eq!(of_send(errno), send, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_connect_fails_for_a_reason_that_can_be_acted_on() {
+        let table = [
+            (ConnectError::Refused, &[Errno::ECONNREFUSED, Errno::ECONNRESET][..]),
+            (ConnectError::TimedOut, &[Errno::ETIMEDOUT, Errno::ECANCELED]),
+            (
+                ConnectError::Unreachable,
+                &[Errno::EHOSTUNREACH, Errno::ENETUNREACH, Errno::EACCES, Errno::EPERM],
+            ),
+            (ConnectError::NoPort, &[Errno::EADDRNOTAVAIL, Errno::EADDRINUSE, Errno::EAGAIN]),
+            (
+                ConnectError::Exhausted,
+                &[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM],
+            ),
+            (ConnectError::Other(22), &[Errno::EINVAL]),
+        ];
+        for (error, errnos) in table {
+            for &errno in errnos {
+                assert_eq!(of_connect(errno), error, "{errno}");
+            }
         }
     }
 }

@@ -74,6 +74,13 @@ impl Io for Ring {
     }
 
     fn submit_shutdown(&mut self, conn: ConnId, how: Shutdown) {
+        // Shut while it connects, a socket would look refused (ECONNRESET), after a detour through a
+        // thread of the kernel. Its connect is cancelled instead, and nothing is left to shut.
+        if self.connects.end(conn) {
+            self.push_connect_cancel(conn);
+            self.stash.push(Completion::ShutDown { conn });
+            return;
+        }
         let entry = shutdown_entry(conn, how, Kind::Shutdown);
         // SAFETY: the entry names no memory.
         unsafe { self.push(&entry) };

@@ -3,8 +3,10 @@
 //! # What lives where
 //! A [`Ring`] lives once per shard, on the shard's thread, from its making to its drop: it is
 //! neither `Send` nor `Sync`. It owns one io_uring, the table of direct descriptors, the ring of
-//! receive buffers, the address slots of its accepts, the bytes of sends in flight and the shard's
-//! listeners. It implements [`Io`](ringmesh_runtime::io::Io), whose contract is its specification.
+//! receive buffers, the address slots of its accepts and connects, the bytes of sends in flight and
+//! the shard's listeners. It implements [`Io`](ringmesh_runtime::io::Io), and for roles that make
+//! connections [`Dial`](ringmesh_runtime::io::Dial): their contracts are its specification. A ring
+//! that accepts picks its slots itself, so one ring does either, not both.
 //! A [`Doorbell`] may be cloned into every thread of the process. [`probe`], [`bind`],
 //! [`bind_unix`] and the cpu functions are for the start of the process.
 //!
@@ -33,13 +35,14 @@
 //! # Left out
 //! Decisions: when to re-arm, cancel, shut or close is the shard's, so that the simulator tests it.
 //! Zero-copy send (it pays from about 3,000 bytes), bundles and incremental buffers: noticed by
-//! [`probe`], unused. Outgoing connections. Messages between rings: doorbells ring instead.
+//! [`probe`], unused. Messages between rings: doorbells ring instead.
 
 mod accepts;
 mod bind_error;
 mod buffers;
 mod clock;
 mod config;
+mod connects;
 mod cpu;
 mod doorbell;
 mod drive;

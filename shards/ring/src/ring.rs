@@ -12,6 +12,7 @@ use crate::accepts::{AcceptQueue, ticket_of};
 use crate::buffers::BufferRing;
 use crate::clock::Clock;
 use crate::config::{RingConfig, SetupError};
+use crate::connects::Connects;
 use crate::doorbell::Doorbell;
 use crate::errno::{of_accept, of_receive, of_send, outcome};
 use crate::listener::Listener;
@@ -35,6 +36,7 @@ pub struct Ring {
     pub(crate) accepts: Vec<AcceptQueue>,
     pub(crate) receives: Receives,
     pub(crate) sends: Sends,
+    pub(crate) connects: Connects,
     pub(crate) buffers: BufferRing,
     pub(crate) clock: Clock,
     pub(crate) late_release: bool,
@@ -42,7 +44,7 @@ pub struct Ring {
     pub(crate) stash: Vec<Completion>,
     doorbell: Doorbell,
     /// What reaping found to be submitted before the next enter.
-    follow_ups: Vec<FollowUp>,
+    pub(crate) follow_ups: Vec<FollowUp>,
     in_flight: u64,
     enter_flags: EnterFlags,
     counters: Counters,
@@ -65,10 +67,11 @@ pub struct Counters {
     pub renewals: u64,
 }
 
-enum FollowUp {
+pub(crate) enum FollowUp {
     Doorbell,
     Receive(ConnId),
     Cancel(ConnId),
+    CancelConnect(ConnId),
 }
 
 impl Ring {
@@ -109,6 +112,7 @@ impl Ring {
             accepts: Vec::new(),
             receives: Receives::new(config.table),
             sends: Sends::new(),
+            connects: Connects::new(config.table),
             buffers,
             clock: Clock::new(),
             late_release,
@@ -260,8 +264,11 @@ impl Ring {
                     self.push_receive(conn);
                 }
                 FollowUp::Cancel(conn) if self.receives.is_ending(conn) => self.push_cancel(conn),
-                // The shard was quicker.
-                FollowUp::Receive(_) | FollowUp::Cancel(_) => {}
+                FollowUp::CancelConnect(conn) if self.connects.is_ending(conn) => {
+                    self.push_connect_cancel(conn);
+                }
+                // The shard, or the end, was quicker.
+                FollowUp::Receive(_) | FollowUp::Cancel(_) | FollowUp::CancelConnect(_) => {}
             }
         }
     }
@@ -322,6 +329,11 @@ impl Ring {
             Kind::Close => Some(Completion::Closed { conn: data.conn() }),
             Kind::Cancel => {
                 self.on_cancel(data.conn(), cqe.result());
+                None
+            }
+            Kind::Connect => Some(self.on_connect(data.conn(), cqe.result())),
+            Kind::CancelConnect => {
+                self.on_connect_cancel(data.conn(), cqe.result());
                 None
             }
             Kind::Doorbell => {
@@ -401,6 +413,7 @@ impl Drop for Ring {
             tracing::error!(in_flight = self.in_flight, "the kernel holds on: memory is leaked");
             self.accepts.iter_mut().for_each(AcceptQueue::leak);
             self.sends.leak();
+            self.connects.leak();
             self.buffers.leak();
             return;
         }

@@ -25,6 +25,9 @@ pub(crate) enum Kind {
     Doorbell = 7,
     /// A completion that nobody waits for.
     Ignored = 8,
+    Connect = 9,
+    /// The cancellation of a connect.
+    CancelConnect = 10,
 }
 
 /// The unpacked form of `user_data`.
@@ -66,6 +69,8 @@ impl UserData {
             6 => Kind::Cancel,
             7 => Kind::Doorbell,
             8 => Kind::Ignored,
+            9 => Kind::Connect,
+            10 => Kind::CancelConnect,
             other => panic!("a completion of unknown kind {other}"),
         };
         Self {
@@ -91,6 +96,8 @@ mod tests {
             Kind::Cancel,
             Kind::Doorbell,
             Kind::Ignored,
+            Kind::Connect,
+            Kind::CancelConnect,
         ];
         for kind in kinds {
             for generation in [0, 1, 0x00a5_5a00, GENERATION_MODULUS - 1] {

@@ -124,6 +124,7 @@ fn echo(ring: &mut Ring, closes: usize) {
                     closed += 1;
                 }
                 Completion::ShutDown { .. } | Completion::Rung => {}
+                Completion::Connected { .. } => panic!("this ring connects to nobody"),
             }
         }
         if closed == closes { Next::Done } else { Next::Wait { until_ns: None } }

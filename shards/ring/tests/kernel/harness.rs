@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringmesh_ring::{Listener, Ring, RingConfig, bind};
-use ringmesh_runtime::io::{Buffer, Completion, ConnId, Io, IoError, ListenerId, Peer, SendBuf};
+use ringmesh_runtime::io::{
+    Buffer, Completion, ConnId, ConnectError, Dial, Io, IoError, ListenerId, Peer, Remote, SendBuf,
+};
 use ringmesh_runtime::limits::ACCEPTS_ARMED;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +39,31 @@ impl Harness {
             ring.submit_accept(ListenerId(0), ticket);
         }
         Self { ring, address, seen: VecDeque::new(), generation: 0 }
+    }
+
+    /// A ring that makes connections and has no listener.
+    pub(crate) fn dialing(config: &RingConfig) -> Self {
+        let ring = Ring::new(config).expect("tests need io_uring");
+        Self { ring, address: NOWHERE, seen: VecDeque::new(), generation: 0 }
+    }
+
+    /// Connects in a slot, and awaits what becomes of it.
+    pub(crate) fn dial(&mut self, slot: u32, remote: Remote) -> Result<ConnId, ConnectError> {
+        let conn = self.submit_dial(slot, remote);
+        self.connected(conn).map(|()| conn)
+    }
+
+    pub(crate) fn submit_dial(&mut self, slot: u32, remote: Remote) -> ConnId {
+        self.generation += 1;
+        let conn = ConnId { slot, generation: self.generation };
+        self.ring.submit_connect(conn, remote);
+        conn
+    }
+
+    pub(crate) fn connected(&mut self, of: ConnId) -> Result<(), ConnectError> {
+        let is = |c: &Completion| matches!(c, Completion::Connected { conn, .. } if *conn == of);
+        let Completion::Connected { result, .. } = self.find("connect", is) else { unreachable!() };
+        result
     }
 
     /// A client, and its connection as the ring knows it.

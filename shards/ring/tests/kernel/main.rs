@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "clients of a ring are ordinary blocking threads")]
 
 mod connections;
+mod connects;
 mod ending;
 mod harness;
 mod limits;
