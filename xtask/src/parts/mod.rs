@@ -39,6 +39,12 @@ pub(crate) const ALL: &[Part] = &[
         run: rust::unit,
     },
     Part {
+        name: "benches",
+        what: "every bench once: whether it works, not how fast",
+        limit_s: 900,
+        run: rust::benches,
+    },
+    Part {
         name: "release",
         what: "tests of release behaviour: a tool that panics",
         limit_s: 1200,

@@ -7,7 +7,8 @@ use crate::part::{Problem, Result};
 
 /// Crates that the workspace leaves out: a peer's dependencies and the fuzzer's stay out of the
 /// root's lock file.
-const OUTSIDE: [&str; 3] = ["perf/peers/hammer", "perf/peers/rmcp", "shards/fuzz"];
+const OUTSIDE: [&str; 4] =
+    ["perf/peers/echo", "perf/peers/hammer", "perf/peers/rmcp", "shards/fuzz"];
 
 pub(crate) fn format(bench: &mut Bench) -> Result {
     let command = bench.cargo("fmt --all --check -- --color=never");
@@ -67,6 +68,17 @@ pub(crate) fn release(bench: &mut Bench) -> Result {
         command.args(["--test", test]);
     }
     counted(&bench.run("cargo test --profile quick", command)?)
+}
+
+/// Every bench once, in the build of the tests: whether it works, not how fast. Not `--benches`,
+/// which would run the unit tests of the other crates as well.
+pub(crate) fn benches(bench: &mut Bench) -> Result {
+    let command = bench.cargo("test --workspace --bench *");
+    let output = bench.run("cargo test --bench", command)?;
+    match output.lines().filter(|&line| line == "Success").count() {
+        0 => Err(Problem::Failed("no bench ran".to_owned())),
+        count => Ok(format!("{count} benches, once each")),
+    }
 }
 
 pub(crate) fn loom(bench: &mut Bench) -> Result {
