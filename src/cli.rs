@@ -21,6 +21,7 @@ use crate::boot::{self, StartError, reachable};
 use crate::config::{
     Address, ConfigError, File, Machine, Plan, Settings, Source, admin_of, resolve,
 };
+use crate::doctor;
 use crate::server::Server;
 
 /// Names the file with the settings where `--config` does not.
@@ -59,6 +60,8 @@ enum Command {
     Serve(Box<Serve>),
     /// Ask a server on this machine whether it is ready: exit 0 if it is, 1 if not
     Health(Health),
+    /// Tell what this machine allows, how many connections it carries, and what mends it
+    Doctor(doctor::Options),
 }
 
 #[derive(Args)]
@@ -142,9 +145,15 @@ fn dispatch(
     };
     match cli.command {
         Some(Command::Health(health)) => check_health(&health),
+        Some(Command::Doctor(options)) => succeed_if(doctor::run(&options)),
         Some(Command::Serve(serve)) => run(*serve, make),
         None => run(cli.serve, make),
     }
+}
+
+/// What is wrong was told already.
+fn succeed_if(good: bool) -> Result<(), End> {
+    if good { Ok(()) } else { Err(End { line: None, code: 1 }) }
 }
 
 fn run(serve: Serve, make: impl FnOnce(&Plan) -> Result<Server, CatalogError>) -> Result<(), End> {

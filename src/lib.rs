@@ -48,6 +48,7 @@ pub mod cli;
 pub mod config;
 mod control;
 pub mod demo;
+mod doctor;
 mod load;
 mod server;
 mod stdio;

@@ -32,6 +32,16 @@ const STDIO_IDLE_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 /// Any bound of bytes: less would refuse plain requests.
 const BOUND_BYTES_MIN: u64 = 1024;
 
+/// Connections that a shard can have where RLIMIT_NOFILE is `nofile`.
+pub(crate) fn places_of(nofile: u64) -> u64 {
+    nofile.min(TABLE_MAX).saturating_sub(u64::from(REFUSAL_SLOTS))
+}
+
+/// Shards whose least budgets fit the part of the memory that budgets have by default.
+pub(super) fn shards_in(memory_bytes: u64) -> u64 {
+    memory_bytes / BUDGET_PART / BUDGET_MIN
+}
+
 impl Resolver<'_> {
     pub(super) fn limits(&mut self, shards: u64) -> Result<Limits, ConfigError> {
         // A table of direct descriptors is io_uring's alone.
@@ -114,7 +124,7 @@ impl Resolver<'_> {
     fn connections(&mut self, shards: u64) -> Result<u32, ConfigError> {
         let refusals = u64::from(REFUSAL_SLOTS);
         let nofile = self.machine.nofile;
-        let fit = nofile.min(TABLE_MAX).saturating_sub(refusals);
+        let fit = places_of(nofile);
         if fit == 0 {
             return Err(ConfigError::config(format!(
                 "RLIMIT_NOFILE is {nofile} and {refusals} entries of each shard's table answer \

@@ -104,10 +104,19 @@ impl Memory {
     }
 }
 
+/// An idle connection at rest, in user space and in the kernel.
+pub(crate) const IDLE_BYTES: u64 = CONNECTION_BYTES + CONNECTION_KERNEL_BYTES;
+/// A connection with a stream, a session and a send in flight.
+pub(crate) const FULL_BYTES: u64 =
+    IDLE_BYTES + STREAM_BYTES + SESSION_BYTES + RingConfig::SEND_BYTES;
+/// A shard's thread in the kernel.
+pub(crate) const SHARD_KERNEL_BYTES: u64 = THREAD_KERNEL_BYTES;
+/// A client's end of a connection in the kernel: a socket with a receive armed.
+pub(crate) const CLIENT_BYTES: u64 = CONNECTION_KERNEL_BYTES;
+
 /// Connections for which there is room in `bytes`, each with a stream and a session.
 pub(crate) fn connections_in(bytes: u64) -> u64 {
-    let here = CONNECTION_BYTES + STREAM_BYTES + SESSION_BYTES + RingConfig::SEND_BYTES;
-    bytes / (here + CONNECTION_KERNEL_BYTES)
+    bytes / FULL_BYTES
 }
 
 #[cfg(test)]
@@ -170,6 +179,8 @@ mod tests {
         let room = one.connections + one.sessions + one.kernel - THREAD_KERNEL_BYTES + one.work;
         assert_eq!(connections_in(room), 19_744);
         assert_eq!(connections_in(0), 0);
+        let idle = one.kernel - THREAD_KERNEL_BYTES + one.connections - 19_744 * STREAM_BYTES;
+        assert_eq!(idle / IDLE_BYTES, 19_744);
     }
 
     #[test]

@@ -34,8 +34,13 @@ pub use memory::Memory;
 pub use plan::{Buffers, Plan, Threads};
 pub use secret::Secret;
 
+pub(crate) use cgroup::{Groups, mem_total};
+pub(crate) use cpus::{Cpus, List};
 pub(crate) use error::one_line;
 pub(crate) use file::File;
+pub(crate) use limits::places_of;
 pub(crate) use listeners::admin_of;
-pub(crate) use resolve::resolve;
+pub(crate) use memory::{CLIENT_BYTES, FULL_BYTES, IDLE_BYTES, SHARD_KERNEL_BYTES};
+pub(crate) use resolve::{resolve, shards_most};
 pub(crate) use settings::{Address, Settings, Source};
+pub(crate) use units::{Count, Size};

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::cpus::List;
 use super::error::ConfigError;
+use super::limits::shards_in;
 use super::listeners::Listeners;
 use super::machine::Machine;
 use super::memory::{Memory, Sizes};
@@ -41,6 +42,13 @@ const BUFFERS_DEFAULT: Buffers = Buffers { count: 256, bytes: 4096 };
 pub(crate) fn resolve(source: &Source, machine: &Machine) -> Result<Plan, ConfigError> {
     let mut resolver = Resolver { source, machine, notes: Vec::new(), warnings: Vec::new() };
     resolver.plan()
+}
+
+/// Shards that a machine can have, each with one listener.
+pub(crate) fn shards_most(machine: &Machine) -> u64 {
+    let by_descriptors =
+        machine.nofile.saturating_sub(DESCRIPTORS_RESERVED) / (SHARD_DESCRIPTORS + 1);
+    SHARDS_MAX.min(by_descriptors).min(shards_in(machine.memory.bytes))
 }
 
 pub(super) struct Resolver<'a> {
