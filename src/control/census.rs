@@ -10,6 +10,7 @@ use crossbeam::channel::{Receiver, TryRecvError};
 use glommio::timer::sleep;
 use ringmesh_runtime::message::Request;
 use ringmesh_runtime::probe::Probe;
+use ringmesh_runtime::ticks::Tick;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,10 @@ const STEP_MAX: Duration = Duration::from_millis(1);
 const FRESH: Duration = Duration::from_millis(100);
 /// Half of the time over which the slowest tick counts as recent.
 const RECENT_HALF: Duration = Duration::from_secs(30);
+/// How long a tick counts as one of the slowest.
+const SLOWEST_AGE: Duration = Duration::from_secs(60);
+/// Slowest ticks that are kept of a shard.
+const SLOWEST_MAX: usize = 16;
 /// Failed questions, `MISS_EVERY` apart, after which a shard counts as lost although it looks idle.
 const MISSES_MAX: u32 = 5;
 /// Time from one counted miss to the next, so that many scrapes do not count as many misses.
@@ -53,6 +58,8 @@ pub(super) struct ShardView {
     pub(super) age: Option<Duration>,
     /// Slowest tick within the last 30 to 60 s, ns.
     pub(super) tick_ns_max_recent: u64,
+    /// The slowest ticks within the last minute, slowest first.
+    pub(super) slowest: Vec<Tick>,
 }
 
 /// Takes snapshots.
@@ -72,6 +79,7 @@ struct Seat {
     misses: u32,
     missed: Instant,
     recent: Recent,
+    slowest: Slowest,
 }
 
 /// The maximum of the last half period and of the one before.
@@ -152,6 +160,10 @@ impl Census {
     }
 }
 
+/// The slowest ticks, each with when it was told of.
+#[derive(Default)]
+struct Slowest(Vec<(Instant, Tick)>);
+
 /// Ends a turn of taking a snapshot even where its future is dropped in the middle.
 struct Turn<'c>(&'c Cell<bool>);
 
@@ -174,6 +186,7 @@ impl Seat {
             misses: 0,
             missed: now,
             recent: Recent { since: now, now_ns: 0, before_ns: 0 },
+            slowest: Slowest::default(),
             watch,
         }
     }
@@ -192,6 +205,7 @@ impl Seat {
         match self.question.as_ref()?.try_recv() {
             Ok(probe) => {
                 self.recent.add(now, probe.tick_ns_max_recent);
+                self.slowest.add(now, probe.tick_times.slowest());
                 self.probe = Rc::from(probe);
                 self.answered = Some(now);
                 self.misses = 0;
@@ -224,6 +238,7 @@ impl Seat {
             stale: self.stale,
             age: self.answered.map(|answered| now.saturating_duration_since(answered)),
             tick_ns_max_recent: self.recent.max(),
+            slowest: self.slowest.at(now),
         }
     }
 }
@@ -241,5 +256,42 @@ impl Recent {
 
     fn max(&self) -> u64 {
         self.now_ns.max(self.before_ns)
+    }
+}
+
+impl Slowest {
+    fn add<'t>(&mut self, now: Instant, ticks: impl Iterator<Item = &'t Tick>) {
+        self.0.retain(|(told, _)| now.saturating_duration_since(*told) < SLOWEST_AGE);
+        self.0.extend(ticks.map(|tick| (now, *tick)));
+        self.0.sort_by_key(|(_, tick)| std::cmp::Reverse(tick.ns));
+        self.0.truncate(SLOWEST_MAX);
+    }
+
+    /// Those that are not too old. A shard that answers nothing more keeps none.
+    fn at(&self, now: Instant) -> Vec<Tick> {
+        let young = |told: Instant| now.saturating_duration_since(told) < SLOWEST_AGE;
+        self.0.iter().filter(|(told, _)| young(*told)).map(|(_, tick)| *tick).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_ticks_of_a_minute_are_kept() {
+        let tick = |ns| Tick { ns, ..Tick::default() };
+        let (mut slowest, begin) = (Slowest::default(), Instant::now());
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let kept = |slowest: &Slowest, seconds| -> Vec<u64> {
+            slowest.at(after(seconds)).iter().map(|tick| tick.ns).collect()
+        };
+        slowest.add(begin, [tick(9), tick(3)].iter());
+        slowest.add(after(30), [tick(5)].iter());
+        assert_eq!(kept(&slowest, 59), [9, 5, 3]);
+        assert_eq!(kept(&slowest, 60), [5]);
+        let many: Vec<_> = (10..40).map(tick).collect();
+        slowest.add(after(60), many.iter());
+        assert_eq!(kept(&slowest, 60), (24..40).rev().collect::<Vec<_>>());
     }
 }

@@ -2,9 +2,11 @@
 
 use super::Plane;
 use super::census::{ShardView, Snapshot};
+use super::process::ProcessUse;
 use super::state::Phase;
 use crate::tools::PoolStats;
 use ringmesh_runtime::probe::{Bound, Lane, Outcome, SessionEnd, Transport};
+use ringmesh_runtime::ticks::{Tick, bound_ns};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ pub(super) struct Status<'p> {
     phase: &'static str,
     started_unix_ms: u64,
     uptime_s: f64,
+    process: Process,
     plan: &'p Map<String, Value>,
     totals: Totals,
     pools: Pools,
@@ -42,6 +45,15 @@ struct Totals {
     refusals: u64,
     received_bytes: u64,
     sent_bytes: u64,
+}
+
+/// What the kernel says; what it does not say is null.
+#[derive(Serialize)]
+struct Process {
+    cpu_s: Option<f64>,
+    resident_bytes: Option<u64>,
+    threads: Option<u64>,
+    open_fds: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -97,9 +109,24 @@ struct Shard {
     mailbox_depth: Counts,
     mailbox_busy: Counts,
     ticks: u64,
+    /// Within ticks: the waits and system calls between them are not part of it.
+    busy_us: f64,
+    /// Ticks by what they took less than, those that occurred.
+    tick_ns_counts: BTreeMap<u64, u64>,
     tick_slowest_us: f64,
     tick_slowest_recent_us: f64,
+    /// Of the last minute, slowest first.
+    ticks_slowest: Vec<SlowTick>,
     wakeups: u64,
+}
+
+#[derive(Serialize)]
+struct SlowTick {
+    /// When it began.
+    unix_ms: u64,
+    us: f64,
+    completions: u64,
+    answered: u64,
 }
 
 /// Quantiles since the start.
@@ -140,6 +167,7 @@ impl<'p> Status<'p> {
             phase: plane.state.phase().label(),
             started_unix_ms: plane.state.started_unix_ms(),
             uptime_s: rounded(plane.state.uptime().as_secs_f64()),
+            process: Process::of(&ProcessUse::read()),
             plan: &plane.plan,
             totals: Totals::of(snapshot),
             pools: Pools::of(plane.pools.stats()),
@@ -165,6 +193,17 @@ impl Totals {
             totals.sent_bytes += probe.sent_bytes;
         }
         totals
+    }
+}
+
+impl Process {
+    fn of(seen: &ProcessUse) -> Self {
+        Self {
+            cpu_s: seen.cpu_s.map(rounded),
+            resident_bytes: seen.resident_bytes,
+            threads: seen.threads,
+            open_fds: seen.open_fds,
+        }
     }
 }
 
@@ -235,11 +274,26 @@ impl Shard {
             mailbox_depth: lanes(&probe.mailbox_depth),
             mailbox_busy: lanes(&probe.mailbox_busy),
             ticks: probe.ticks,
+            busy_us: us(probe.tick_times.busy_ns),
+            tick_ns_counts: tick_counts(&probe.tick_times.counts),
             tick_slowest_us: us(probe.tick_ns_max),
             tick_slowest_recent_us: us(view.tick_ns_max_recent),
+            ticks_slowest: view.slowest.iter().map(SlowTick::of).collect(),
             wakeups: probe.wakeups,
         }
     }
+}
+
+impl SlowTick {
+    fn of(tick: &Tick) -> Self {
+        let Tick { unix_ms, ns, completions, answered } = *tick;
+        Self { unix_ms, us: ns as f64 / 1e3, completions, answered }
+    }
+}
+
+fn tick_counts(counts: &[u64]) -> BTreeMap<u64, u64> {
+    let places = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    places.map(|(place, count)| (bound_ns(place), *count)).collect()
 }
 
 /// Open connections of the transports that were ever used.

@@ -6,6 +6,7 @@ use ringmesh_runtime::catalog::{Catalog, Offer, Versions};
 use ringmesh_runtime::mailbox::{Bell, Capacities, mailbox};
 use ringmesh_runtime::message::Request;
 use ringmesh_runtime::probe::{Method, Outcome, Probe, SessionEnd};
+use ringmesh_runtime::ticks::Tick;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,7 +53,7 @@ impl FakeShard {
             probe.record_latency(120, 1);
             let mut requests = Vec::new();
             while !end.load(Ordering::Relaxed) {
-                probe.record_tick(20_000);
+                probe.record_tick(Tick { unix_ms: 7, ns: 20_000, completions: 4, answered: 2 });
                 if !mute.load(Ordering::Relaxed) {
                     inbox.drain_requests(8, &mut requests);
                 }
@@ -230,6 +231,15 @@ fn every_path_answers() {
         assert_eq!(page["shards"][0][member], value, "{member}");
     }
     assert_eq!(page["shards"][0]["sessions_ended"], serde_json::json!({"expired": 5}));
+    let slowest = page["shards"][1]["ticks_slowest"].as_array().unwrap();
+    assert!((1..=16).contains(&slowest.len()), "{slowest:?}");
+    let tick = serde_json::json!({"unix_ms": 7, "us": 20.0, "completions": 4, "answered": 2});
+    assert!(slowest.iter().all(|slow| *slow == tick), "{slowest:?}");
+    let shard = &page["shards"][1];
+    let counted = shard["tick_ns_counts"]["20480"].as_u64().unwrap();
+    assert_eq!(shard["ticks"], counted);
+    assert_eq!(shard["busy_us"], counted as f64 * 20.0);
+    assert!(page["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
     let (code, metrics) = bench.get("/metrics");
     assert_eq!(code, 200);
     for line in [

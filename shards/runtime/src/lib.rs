@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod message;
 pub mod probe;
 mod shard;
+pub mod ticks;
 pub mod wheel;
 
 pub use shard::{Next, Shard, ShardConfig, ShardId, rest};

@@ -10,6 +10,7 @@
 //! Left out: names and formats of metrics (the control plane's), and sums over shards.
 
 use crate::io::BufferOccupancy;
+use crate::ticks::{Tick, Ticks};
 use crossbeam::utils::CachePadded;
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -357,6 +358,8 @@ pub struct Probe {
     pub tick_ns_max: u64,
     /// Slowest tick since the snapshot before, ns.
     pub tick_ns_max_recent: u64,
+    /// How long ticks take, and the slowest since the snapshot before.
+    pub tick_times: Ticks,
     /// Timers armed. Gauge.
     pub timers_armed: u64,
 
@@ -417,6 +420,7 @@ impl Probe {
             rings: 0,
             tick_ns_max: 0,
             tick_ns_max_recent: 0,
+            tick_times: Ticks::default(),
             timers_armed: 0,
             mailbox_depth: Default::default(),
             mailbox_depth_max: Default::default(),
@@ -445,10 +449,11 @@ impl Probe {
     }
 
     /// Counts a tick and how long it took.
-    pub fn record_tick(&mut self, tick_ns: u64) {
+    pub fn record_tick(&mut self, tick: Tick) {
         self.ticks += 1;
-        self.tick_ns_max = self.tick_ns_max.max(tick_ns);
-        self.tick_ns_max_recent = self.tick_ns_max_recent.max(tick_ns);
+        self.tick_ns_max = self.tick_ns_max.max(tick.ns);
+        self.tick_ns_max_recent = self.tick_ns_max_recent.max(tick.ns);
+        self.tick_times.record(tick);
     }
 
     /// Notes how the receive buffers are doing.
@@ -491,6 +496,7 @@ impl Probe {
         latency_us.set_to(&self.latency_us).expect("all histograms have the same bounds");
         *room = Self { latency_us, ..*self };
         self.tick_ns_max_recent = 0;
+        self.tick_times.renew();
         room
     }
 }
@@ -605,16 +611,18 @@ mod tests {
     #[test]
     fn a_snapshot_starts_the_recent_anew_and_keeps_the_rest() {
         let mut probe = Probe::new(3);
-        probe.record_tick(500);
+        probe.record_tick(Tick { ns: 500, ..Tick::default() });
         probe.count_request(Method::ToolsCall, Outcome::Ok);
         probe.connections_accepted[Transport::Http.index()] = 5;
         probe.connections_closed[Transport::Http.index()] = 2;
         let first = probe.snapshot(Box::new(Probe::new(0)));
         assert_eq!((first.shard, first.tick_ns_max_recent), (3, 500));
         assert_eq!(first.connections_open(Transport::Http), 3);
-        probe.record_tick(20);
+        assert_eq!(first.tick_times.slowest().next().map(|tick| tick.ns), Some(500));
+        probe.record_tick(Tick { ns: 20, ..Tick::default() });
         let second = probe.snapshot(first);
         assert_eq!((second.ticks, second.tick_ns_max, second.tick_ns_max_recent), (2, 500, 20));
+        assert_eq!(second.tick_times.slowest().map(|tick| tick.ns).collect::<Vec<_>>(), [20]);
         assert_eq!(second.requests[Method::ToolsCall.index()][Outcome::Ok.index()], 1);
     }
 

@@ -110,6 +110,12 @@ pub(super) const SCALARS: &[Scalar] = &[
         s.probe.completions as f64
     }),
     ("ticks_total", "Ticks of the shard's loop.", COUNTER, |s| s.probe.ticks as f64),
+    (
+        "tick_busy_seconds_total",
+        "Time within ticks of the shard's loop, its waits and system calls apart.",
+        COUNTER,
+        |s| seconds(s.probe.tick_times.busy_ns),
+    ),
     ("tick_slowest_seconds", "Slowest tick since the start.", GAUGE, |s| {
         seconds(s.probe.tick_ns_max)
     }),

@@ -37,6 +37,7 @@ use crate::io::{Completion, ConnId, Io, IoError, ListenerId, Time};
 use crate::limits::{Allowed, Limits, SLEEP_GAP_MS};
 use crate::message::{Address, Event, Inbox, Note, Relay, Reply, Request};
 use crate::probe::{Bound, Lane, Probe, SessionEnd, Transport, Vital};
+use crate::ticks::Tick;
 use crate::wheel::Wheel;
 
 use buffers::{Budget, Buffers};
@@ -258,7 +259,8 @@ impl Shard {
     pub fn tick<I: Io>(&mut self, io: &mut I, completions: &mut Vec<Completion>) -> Next {
         self.inbox.awake();
         self.begin_tick(io.time());
-        self.probe.completions += completions.len() as u64;
+        let reaped = completions.len() as u64;
+        self.probe.completions += reaped;
         for completion in completions.drain(..) {
             self.on_completion(io, completion);
         }
@@ -273,7 +275,7 @@ impl Shard {
         self.flush_relays();
         self.resume_accepts(io);
         self.close_listeners_if_draining(io);
-        self.end_tick(io.time());
+        self.end_tick(io.time(), reaped);
         self.next()
     }
 
@@ -293,9 +295,10 @@ impl Shard {
         self.renew_date();
     }
 
-    fn end_tick(&mut self, end: Time) {
+    fn end_tick(&mut self, end: Time, completions: u64) {
         let tick_ns = end.mono_ns.saturating_sub(self.now.mono_ns);
-        self.probe.record_tick(tick_ns);
+        let (unix_ms, answered) = (self.now.unix_ms, self.answered);
+        self.probe.record_tick(Tick { unix_ms, ns: tick_ns, completions, answered });
         if self.answered > 0 {
             self.probe.record_latency(tick_ns / 1_000, self.answered);
         }
