@@ -23,6 +23,7 @@ use crate::config::{
 };
 use crate::doctor;
 use crate::server::Server;
+use crate::top;
 
 /// Names the file with the settings where `--config` does not.
 const CONFIG_VARIABLE: &str = "RINGMESH_CONFIG";
@@ -62,6 +63,8 @@ enum Command {
     Health(Health),
     /// Tell what this machine allows, how many connections it carries, and what mends it
     Doctor(doctor::Options),
+    /// Show a running server live, shard by shard, with its slowest ticks
+    Top(top::Options),
 }
 
 #[derive(Args)]
@@ -146,6 +149,10 @@ fn dispatch(
     match cli.command {
         Some(Command::Health(health)) => check_health(&health),
         Some(Command::Doctor(options)) => succeed_if(doctor::run(&options)),
+        Some(Command::Top(options)) => {
+            let admin = admin_named(options.admin, options.config.as_deref())?;
+            Ok(top::run(&options, admin)?)
+        }
         Some(Command::Serve(serve)) => run(*serve, make),
         None => run(cli.serve, make),
     }
@@ -205,19 +212,22 @@ fn print(text: &impl Display) {
 }
 
 fn check_health(health: &Health) -> Result<(), End> {
-    let admin = match health.admin {
-        Some(Address(admin)) => admin,
-        None => {
-            admin_of(&Source { file: read_file(health.config.as_deref())?, ..Source::default() })
-        }
-    };
-    let admin = reachable(admin);
+    let admin = admin_named(health.admin, health.config.as_deref())?;
     let unhealthy = |what: &dyn Display| End { line: Some(format!("{admin}: {what}")), code: 1 };
     let status = ask(admin, "/readyz").map_err(|error| unhealthy(&error))?;
     match status {
         200..300 => Ok(()),
         status => Err(unhealthy(&format!("not ready (HTTP {status})"))),
     }
+}
+
+/// The admin listener of a running server, as this machine reaches it.
+fn admin_named(admin: Option<Address>, config: Option<&Path>) -> Result<SocketAddr, ConfigError> {
+    let admin = match admin {
+        Some(Address(admin)) => admin,
+        None => admin_of(&Source { file: read_file(config)?, ..Source::default() }),
+    };
+    Ok(reachable(admin))
 }
 
 /// The status of a GET request.

@@ -53,6 +53,7 @@ mod load;
 mod server;
 mod stdio;
 pub mod tools;
+mod top;
 
 pub use boot::{StartError, run};
 pub use config::Plan;

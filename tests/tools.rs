@@ -1,4 +1,5 @@
-//! `ringmesh doctor`, beside what the server itself says of this machine.
+//! `ringmesh doctor`, beside what the server itself says of this machine, and `ringmesh top`, beside
+//! what a real server did.
 
 mod support;
 
@@ -6,8 +7,9 @@ use std::process::Output;
 use std::thread;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::server::ringmesh;
+use support::{Server, call};
 
 fn run(flags: &str) -> Output {
     ringmesh(flags).output().expect("the program")
@@ -75,4 +77,51 @@ fn the_doctor_tells_a_filter_from_a_working_ring() {
     let line = text.lines().find(|line| line.starts_with("fail  io_uring ")).expect("a check");
     assert!(line.contains("refused by seccomp"), "{text}");
     assert!(text.contains("--security-opt seccomp=FILE"), "{text}");
+}
+
+/// The cells of the line of `top` that begins with a word, by their titles.
+fn row<'t>(text: &'t str, first: &str) -> Vec<(&'t str, &'t str)> {
+    let cells = |line: &'t str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    let find = |first: &str| text.lines().find(|line| cells(line).next() == Some(first));
+    let (titles, line) = (find("shard").expect("titles"), find(first).expect("a row"));
+    cells(titles).zip(cells(line)).collect()
+}
+
+fn cell<'t>(row: &[(&'t str, &'t str)], title: &str) -> &'t str {
+    row.iter().find(|(name, _)| *name == title).expect(title).1
+}
+
+#[test]
+fn top_prints_one_table_of_a_running_server() {
+    let mut server = Server::start("--shards 2 --connections-max 64");
+    let top = || run(&format!("top --once --interval 200ms --admin {}", server.admin));
+    let mut clients = [server.connect(), server.connect(), server.connect()];
+    let asking = thread::scope(|scope| {
+        let table = scope.spawn(top);
+        while !table.is_finished() {
+            for client in &mut clients {
+                assert_eq!(client.ask(&call("add", json!({"a": 1, "b": 2}))).text(), "3");
+            }
+        }
+        table.join().expect("the table")
+    });
+    assert_eq!(asking.status.code(), Some(0), "{}", String::from_utf8_lossy(&asking.stderr));
+    let text = String::from_utf8(asking.stdout).expect("text");
+    assert!(!text.contains('\x1b'), "{text}");
+    let all = row(&text, "all");
+    assert_eq!((cell(&all, "conns"), cell(&all, "refused")), ("3", "0"), "{text}");
+    assert!(cell(&all, "req/s").parse::<f64>().expect("a rate") > 0.0, "{text}");
+    assert!(cell(&all, "tick max").ends_with('s'), "{text}");
+    let shards: Vec<_> = ["0", "1"].map(|id| row(&text, id)).into();
+    let conns = |row: &Vec<_>| cell(row, "conns").parse::<u64>().expect("a number");
+    assert_eq!(shards.iter().map(conns).sum::<u64>(), 3, "{text}");
+    let slowest = text.split_once("slowest ticks of the last minute\n").expect("a list").1;
+    assert!(slowest.lines().count() >= 2 && slowest.contains(" answered"), "{text}");
+
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.ended();
+    let gone = run(&format!("top --once --admin {}", server.admin));
+    let line = String::from_utf8(gone.stderr).expect("text");
+    assert_eq!((gone.status.code(), line.lines().count()), (Some(69), 1), "{line}");
+    assert!(line.contains("nothing listens there") && line.contains("--admin"), "{line}");
 }

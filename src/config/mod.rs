@@ -43,4 +43,4 @@ pub(crate) use listeners::admin_of;
 pub(crate) use memory::{CLIENT_BYTES, FULL_BYTES, IDLE_BYTES, SHARD_KERNEL_BYTES};
 pub(crate) use resolve::{resolve, shards_most};
 pub(crate) use settings::{Address, Settings, Source};
-pub(crate) use units::{Count, Size};
+pub(crate) use units::{Count, Size, Span};

@@ -82,8 +82,9 @@ fn place_of(ns: u64) -> usize {
         return 0;
     }
     let exponent = ns.ilog2();
-    let step = (ns >> (exponent - STEPS_EXPONENT)) as usize & (STEPS - 1);
-    ((exponent - FIRST_EXPONENT) as usize * STEPS + step + 1).min(COUNTS - 1)
+    let step = ns >> (exponent - STEPS_EXPONENT) & (STEPS as u64 - 1);
+    let place = u64::from(exponent - FIRST_EXPONENT) * STEPS as u64 + step + 1;
+    usize::try_from(place).map_or(COUNTS - 1, |place| place.min(COUNTS - 1))
 }
 
 /// What ticks of a place of [`Ticks::counts`] took less than, ns; those of the last place may have
