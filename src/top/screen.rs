@@ -1,7 +1,8 @@
 //! The terminal: taken, drawn on, and given back as it was.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -15,7 +16,8 @@ use crossterm::terminal::{
     LeaveAlternateScreen,
 };
 use crossterm::{execute, queue};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use nix::poll::{PollFd, PollFlags, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::poll::{Answer, keep_asking};
@@ -23,9 +25,12 @@ use super::render::{Line, Look, Page, render};
 use super::view::View;
 
 /// How long a key, an answer or a signal may wait.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE_MS: u16 = 50;
 /// Lines that a page takes at the bottom.
 const FOOTER: &str = "q quit   up, down scroll";
+
+/// Whether the terminal is to be given back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// A terminal in raw mode on its other screen, until it is dropped.
 struct Taken;
@@ -34,6 +39,7 @@ impl Taken {
     fn take() -> io::Result<Self> {
         terminal::enable_raw_mode()?;
         let taken = Self;
+        TAKEN.store(true, Ordering::SeqCst);
         execute!(io::stdout(), EnterAlternateScreen, Hide, DisableLineWrap)?;
         // A panic's message belongs to the screen that stays.
         let usual = std::panic::take_hook();
@@ -51,8 +57,12 @@ impl Drop for Taken {
     }
 }
 
-/// Doing so twice does no harm. A terminal that is gone needs nothing.
+/// Once: to leave the other screen moves the cursor, over what a panic has said meanwhile. A
+/// terminal that is gone needs nothing.
 fn give_back() {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
     execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen).ok();
     terminal::disable_raw_mode().ok();
 }
@@ -69,32 +79,55 @@ struct Shown {
     above: usize,
 }
 
-/// Shows the server until somebody leaves: q, Escape, Ctrl-C, or a signal.
+/// Shows the server until somebody leaves: q, Escape, Ctrl-C, or a signal. SIGHUP ends the process
+/// at once, since there is no terminal to give back.
 pub(super) fn show(admin: SocketAddr, interval: Duration, first: Answer) -> io::Result<()> {
     let leave = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM] {
         flag::register(signal, leave.clone())?;
     }
     let answers = keep_asking(admin, interval)?;
     let view = View::of(admin, None, &first);
     let mut shown = Shown { admin, interval, answer: first, view, gone: None, above: 0 };
+    // A terminal that was closed is none any more: so this is asked once.
+    let keys_on_stdin = io::stdin().is_terminal();
     let _taken = Taken::take()?;
     shown.draw()?;
     while !leave.load(Ordering::Relaxed) {
         let mut changed = shown.follow(&answers)?;
-        if event::poll(PATIENCE)? {
+        let mut ready = wait(keys_on_stdin)?;
+        while ready {
             match event::read()? {
                 Event::Key(key) if leaves(key) => return Ok(()),
                 Event::Key(key) => changed |= shown.scroll(key),
                 Event::Resize(..) => changed = true,
                 _ => {}
             }
+            ready = event::poll(Duration::ZERO)?;
         }
         if changed {
             shown.draw()?;
         }
     }
     Ok(())
+}
+
+/// Waits a little for a key or a new size, and says whether there is one.
+fn wait(keys_on_stdin: bool) -> io::Result<bool> {
+    if !keys_on_stdin {
+        // Keys come from the terminal that the process belongs to.
+        return event::poll(Duration::from_millis(PATIENCE_MS.into()));
+    }
+    let stdin = io::stdin();
+    let mut looks = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    // EINTR is a signal, which is looked for elsewhere.
+    poll(&mut looks, PATIENCE_MS).ok();
+    let over = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    if looks[0].revents().is_some_and(|found| found.intersects(over)) {
+        // Reading from it would return at once, with nothing, for ever.
+        return Err(io::Error::other("it was closed"));
+    }
+    event::poll(Duration::ZERO)
 }
 
 fn leaves(key: KeyEvent) -> bool {
