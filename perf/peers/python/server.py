@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The tool `add` served by the official Python SDK: a peer that `perf/compare` sets beside ringmesh.
+"""The tool `add` served by the official Python SDK: the peer that `perf/compare` sets beside
+ringmesh.
 
 It is set up as its documentation advises for speed: stateless, plain JSON replies; uvicorn as pip
 installs it with the SDK, one process, no access log. Left out: sessions, TLS, anything but `add`.
