@@ -4,6 +4,7 @@
 //! borrows its input; each writer appends to the caller's buffer.
 #![forbid(unsafe_code)]
 
+pub mod heard;
 pub mod http1;
 pub mod jsonrpc;
 pub mod lines;

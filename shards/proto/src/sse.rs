@@ -6,9 +6,13 @@
 //! chunks sees whole events. [`crate::http1::begin_stream`] writes the head before the first.
 //!
 //! Protocol 2026-07-28 does without the `id` and `retry` fields; on the streams of a session they
-//! let a client come back for what it missed. Left out on purpose: reading events.
+//! let a client come back for what it missed. [`Reader`] is the client's side.
+
+mod reader;
 
 use crate::mcp::EventId;
+
+pub use reader::{Item, Reader};
 
 /// A chunk that holds a comment: keeps proxies from dropping an idle stream, and clients ignore it.
 pub const KEEP_ALIVE: &[u8] = b"3\r\n:\n\n\r\n";

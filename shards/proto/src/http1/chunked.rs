@@ -115,6 +115,12 @@ impl Chunked {
         Ok(Decoded { consumed: at, done: self.state == State::Done })
     }
 
+    /// Whether it is where a chunk may begin: a new decoder, of what room there is left, would go on
+    /// as well.
+    pub fn is_between_chunks(&self) -> bool {
+        self.state == State::SizeStart
+    }
+
     /// Takes a byte that is not content.
     fn step(&mut self, byte: u8) -> Result<State, ChunkError> {
         match self.state {

@@ -1,20 +1,22 @@
-//! HTTP/1.1 as a server reads and writes it (RFC 9112), without input or output.
+//! HTTP/1.1 as a server reads and writes it (RFC 9112), and what a client reads of it, without
+//! input or output.
 //!
 //! [`find_head`] finds where a request's head ends, however the network cut it; [`Head`] parses it
 //! in place; [`Chunked`] decodes a chunked body; [`reply`] writes responses into the buffer that is
-//! sent. Values of these types live at most as long as one request of one connection.
+//! sent; [`ResponseHead`] reads what others wrote. Values of these types live at most as long as one request of one connection.
 //!
 //! Invariants: a message whose end two implementations could place differently is refused, never
 //! repaired, since the next request on the connection would be read from its remains (RFC 9112
 //! 11.2). The parse path allocates nothing. Every length is bounded.
 //!
-//! Left out on purpose: clients, HTTP/2, content codings, ranges, trailers (checked, then
+//! Left out on purpose: requests of clients, HTTP/2, content codings, ranges, trailers (checked, then
 //! dropped), and policy: which hosts, origins, paths and methods are served is the session's to
 //! say.
 
 mod chunked;
 mod head;
 pub mod reply;
+mod response;
 
 pub use chunked::{
     CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, ChunkError, Chunked, Decoded,
@@ -25,6 +27,7 @@ pub use reply::{
     BODY_BYTES_MAX, Patch, ReplyHead, Status, begin_body, begin_stream, finish_body,
     write_continue, write_empty,
 };
+pub use response::{Media, ResponseError, ResponseFraming, ResponseHead};
 
 #[cfg(test)]
 mod tests;
