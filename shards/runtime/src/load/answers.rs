@@ -142,8 +142,12 @@ impl Load {
                 partner => self.enqueue_more(partner),
             },
             What::Events => {
-                let seat = self.at(slot).partner;
-                self.at(slot).state = State::Ready;
+                let workload = usize::from(self.at(slot).workload);
+                let reads = self.script.workloads[workload].reads;
+                let client = self.at(slot);
+                client.state = State::Ready;
+                client.flags.deaf = !reads;
+                let seat = client.partner;
                 if self.at(seat).state == State::Opening {
                     self.on_ready(seat);
                 }

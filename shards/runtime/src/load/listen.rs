@@ -14,6 +14,9 @@ use super::sample::{Fault, record_ns};
 use super::script::{CallSpec, Kind, Script};
 use super::wire::{self, Template};
 
+/// What a role may learn later than another that a run ends early, ns.
+const SKEW_NS: u64 = 100_000_000;
+
 /// The changes of one phase.
 #[derive(Debug)]
 struct Part {
@@ -32,8 +35,10 @@ pub(super) struct Changes {
     uris: Vec<Vec<String>>,
     /// Connections that make changes here.
     makers: Vec<Maker>,
-    /// Number of the next change that becomes due.
+    /// Number of the next change that is to be asked for.
     next: u32,
+    /// Number of the next change that another role may not have made yet.
+    due: u32,
     /// Changes until here were made, or were to be; fewer than all where a run ends early.
     end: u32,
 }
@@ -72,7 +77,7 @@ impl Changes {
             calls: Vec::new(),
             tool: String::new(),
         });
-        Self { parts, uris: uris.collect(), makers: makers.collect(), next: 0, end: first }
+        Self { parts, uris: uris.collect(), makers: makers.collect(), next: 0, due: 0, end: first }
     }
 
     /// When a change is due.
@@ -164,7 +169,15 @@ impl Load {
 
     /// No change becomes due any more.
     pub(super) fn end_changes(&mut self) {
-        self.changes.end = self.changes.next;
+        let now_ns = self.now_ns;
+        let settled = |number| {
+            let due_ns = self.changes.due_ns(number);
+            due_ns.is_some_and(|due_ns| due_ns.saturating_add(SKEW_NS) < now_ns)
+        };
+        // Where the script is over, all of them are.
+        let over = self.script.end_ns() <= now_ns;
+        let made = (0..self.changes.next).rev().find(|&number| over || settled(number));
+        self.changes.end = made.map_or(0, |number| number + 1);
     }
 
     /// A stream of changes was acknowledged.
@@ -187,10 +200,11 @@ impl Load {
             return;
         }
         match state {
-            State::Opening if heard.is_method("notifications/subscriptions/acknowledged") => {
-                if self.finish_request(slot, |_| true).is_some() {
-                    self.on_ready(slot);
-                }
+            State::Opening
+                if heard.is_method("notifications/subscriptions/acknowledged")
+                    && self.finish_request(slot, |_| true).is_some() =>
+            {
+                self.on_ready(slot);
             }
             State::Ready if heard.is_method("notifications/resources/updated") => {
                 let uri = heard.params.as_ref().and_then(|params| params.uri);
@@ -201,12 +215,16 @@ impl Load {
     }
 
     fn on_update(&mut self, slot: u32, uri: &str) {
+        // Whoever makes the changes may have had its tick before this one.
+        while self.changes.due_ns(self.changes.due).is_some_and(|due_ns| due_ns <= self.now_ns) {
+            self.changes.due += 1;
+        }
         let client = &mut self.clients[slot as usize];
         let workload = client.workload;
         self.tally.workload(workload).updates += 1;
         let uris = &self.changes.uris[usize::from(workload)];
         let count = u32::try_from(uris.len()).expect("at most 16");
-        let due = self.changes.next;
+        let due = self.changes.due;
         let Some(index) = (0_u32..).zip(uris).find(|(_, known)| *known == uri) else {
             let uri = uri.to_owned();
             return self.fault_of(slot, Fault::Disorder, || format!("an update of {uri}"));
@@ -220,7 +238,8 @@ impl Load {
         }
         let next = client.update;
         let ahead = (index + count - next % count) % count;
-        if next + ahead >= due {
+        // What is nearer behind than ahead was told of before.
+        if next + ahead >= due || ahead * 2 > count {
             return self.fault_of(slot, Fault::Disorder, || {
                 format!("an update of {uri} when change {next} was the next of {due} made")
             });

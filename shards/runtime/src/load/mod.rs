@@ -58,6 +58,9 @@ use wire::Wire;
 
 pub use seats::sockets;
 
+/// What a client's slot takes; a client with a GET stream has two.
+pub const CLIENT_BYTES: usize = size_of::<Client>();
+
 /// What one role is made of.
 pub struct LoadConfig {
     /// Its number; of the script's seats it takes those whose number modulo `shards` is this.

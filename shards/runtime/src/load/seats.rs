@@ -104,10 +104,10 @@ impl Load {
         self.begin_pace();
         let Some(phase) = self.script.phases.get(phase) else { return };
         let (start_ns, reconnect) = (phase.start_ns, phase.reconnect as usize);
-        let own = f64::from(self.wanted.max(1));
-        let all = f64::from(phase.connections_from.max(phase.connections_to).max(1));
-        let mine = own.max(f64::from(self.share(all as usize))) / all;
-        let rate_per_s = phase.churn_per_s * mine.min(1.0);
+        let all = phase.connections_from.max(phase.connections_to).max(1);
+        // As many of all that come and go as it has of all that are connected.
+        let own = f64::from(self.share(all as usize)) / f64::from(all);
+        let rate_per_s = phase.churn_per_s * own;
         self.churn.gap_ns = if rate_per_s > 0.0 { 1e9 / rate_per_s } else { f64::INFINITY };
         let place = (f64::from(self.config.shard) + 0.5) / f64::from(self.config.shards);
         self.churn.next_ns = start_ns as f64 + self.churn.gap_ns * place;

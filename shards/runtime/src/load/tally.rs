@@ -12,8 +12,8 @@ use super::script::Script;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Examples of one kind of fault that a sample keeps.
 const EXAMPLES_ALIKE_MAX: usize = 2;
-/// Longest example, bytes.
-const EXAMPLE_BYTES_MAX: usize = 400;
+/// Longest example, characters.
+const EXAMPLE_CHARS_MAX: usize = 400;
 /// How soon a full channel is tried again, ns.
 const RETRY_NS: u64 = 20_000_000;
 
@@ -100,8 +100,8 @@ impl Tally {
         let alike = examples.iter().filter(|(known, _)| *known == fault).count();
         if examples.len() < EXAMPLES_MAX && alike < EXAMPLES_ALIKE_MAX {
             let mut text = text();
-            if text.len() > EXAMPLE_BYTES_MAX {
-                text.truncate(text.floor_char_boundary(EXAMPLE_BYTES_MAX));
+            if let Some((end, _)) = text.char_indices().nth(EXAMPLE_CHARS_MAX) {
+                text.truncate(end);
             }
             examples.push((fault, text));
         }
