@@ -168,7 +168,7 @@ pub(super) struct Client {
     pub(super) flags: Flags,
 }
 
-/// A million of them in one process are to take little beside the kernel's memory for their sockets.
+/// A million of them in one process take little beside the kernel's memory for their sockets.
 const _: () = assert!(size_of::<Client>() <= 112);
 
 impl Client {

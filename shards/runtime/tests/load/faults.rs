@@ -7,7 +7,7 @@ use ringmesh_runtime::load::sample::Fault;
 use ringmesh_runtime::load::script::{Kind, Trigger};
 
 use crate::world::{
-    Does, MS, S, Total, World, http, id_of, phase, result, script, scripted, uri, workload,
+    Does, MS, S, Total, World, chunked, http, id_of, phase, result, script, scripted, uri, workload,
 };
 
 /// One client makes ten calls; the third is answered as `what` says.
@@ -31,15 +31,6 @@ fn third(kind: Kind, what: impl Fn(&str) -> Does + 'static) -> Total {
 
 fn says(text: String) -> Does {
     Does::Says(text.into_bytes())
-}
-
-fn chunked(kind: &str, chunks: &[&str]) -> String {
-    let mut text =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for chunk in chunks {
-        text.push_str(&format!("{:x}\r\n{chunk}\r\n", chunk.len()));
-    }
-    text
 }
 
 #[test]

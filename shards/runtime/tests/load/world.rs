@@ -28,7 +28,7 @@ pub(crate) const S: u64 = 1_000 * MS;
 /// The clock's origin is not the script's.
 const START_NS: u64 = 77 * S + 7;
 /// Most steps of a run: one that hangs fails.
-const STEPS_MAX: u64 = 20_000_000;
+const STEPS_MAX: u64 = 3_000_000;
 
 pub(crate) fn workload(kind: Kind) -> Workload {
     Workload {
@@ -172,8 +172,10 @@ pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) leave: Arc<Leave>,
     samples: Receiver<Box<Sample>>,
-    pub(crate) told: Vec<Box<Sample>>,
+    pub(crate) told: Vec<Sample>,
     server_next: Next,
+    /// How long a step takes in which something happened.
+    pub(crate) step_ns: u64,
 }
 
 impl World {
@@ -203,7 +205,7 @@ impl World {
         let roles = (0..shards).map(role).collect();
         let server = server(&net);
         let (told, server_next) = (Vec::new(), Next::Again);
-        Self { net, roles, server, leave, samples, told, server_next }
+        Self { net, roles, server, leave, samples, told, server_next, step_ns: 1_000 }
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
@@ -222,7 +224,7 @@ impl World {
             }
             idle &= self.tick_server();
             while let Ok(sample) = self.samples.try_recv() {
-                self.told.push(sample);
+                self.told.push(*sample);
             }
             if self.roles.iter().all(|(_, _, next)| *next == Next::Done) {
                 self.roles.iter().for_each(|(_, end, _)| end.assert_quiet());
@@ -230,7 +232,12 @@ impl World {
             }
             self.pass(idle, START_NS.saturating_add(at_ns));
         }
-        panic!("the run hangs");
+        let nexts: Vec<Next> = self.roles.iter().map(|(_, _, next)| *next).collect();
+        panic!(
+            "the run hangs at {} ns: {nexts:?} {:?}",
+            self.net.borrow().now_ns,
+            self.server_next
+        );
     }
 
     pub(crate) fn run(&mut self) -> Total {
@@ -275,7 +282,7 @@ impl World {
     /// Time goes on: a little where somebody was busy, else to when somebody is.
     fn pass(&mut self, idle: bool, until_ns: u64) {
         let mut net = self.net.borrow_mut();
-        let mut to_ns = net.now_ns + if idle { 10 * S } else { 1_000 };
+        let mut to_ns = net.now_ns + if idle { 10 * S } else { self.step_ns };
         let nexts = self.roles.iter().map(|(_, _, next)| next).chain([&self.server_next]);
         for next in nexts {
             if let Next::Wait { until_ns: Some(at_ns) } = next {
@@ -394,6 +401,16 @@ pub(crate) fn http(status: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The beginning of a chunked answer: the last chunk is not there.
+pub(crate) fn chunked(kind: &str, chunks: &[&str]) -> String {
+    let mut text =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for chunk in chunks {
+        text.push_str(&format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+    }
+    text
+}
+
 /// All samples together.
 pub(crate) struct Total {
     pub(crate) workloads: Vec<WorkloadSample>,
@@ -402,7 +419,7 @@ pub(crate) struct Total {
 }
 
 impl Total {
-    pub(crate) fn of(samples: &[Box<Sample>]) -> Self {
+    pub(crate) fn of(samples: &[Sample]) -> Self {
         let first = samples.first().expect("at least one sample");
         let mut total = Self {
             workloads: first.workloads.iter().map(|_| WorkloadSample::new()).collect(),
