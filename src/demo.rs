@@ -129,6 +129,12 @@ fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// The time of this machine's clock, as [`utc`] writes it.
+pub(crate) fn utc_now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    utc(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}
+
 #[derive(Deserialize, JsonSchema)]
 struct Sleep {
     /// How long, in milliseconds.

@@ -2,6 +2,12 @@
 
 use crate::config::{ConfigError, one_line};
 
+/// The command line is wrong (sysexits.h, `EX_USAGE`).
+const EX_USAGE: u8 = 64;
+/// A file that was named is wrong (sysexits.h, `EX_DATAERR`).
+const EX_DATAERR: u8 = 65;
+/// A file that was named cannot be read (sysexits.h, `EX_NOINPUT`).
+const EX_NOINPUT: u8 = 66;
 /// A service that is needed is not there (sysexits.h, `EX_UNAVAILABLE`): a port that is in use,
 /// io_uring refused.
 const EX_UNAVAILABLE: u8 = 69;
@@ -23,6 +29,18 @@ pub struct StartError {
 }
 
 impl StartError {
+    pub(crate) fn usage(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_USAGE }
+    }
+
+    pub(crate) fn data(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_DATAERR }
+    }
+
+    pub(crate) fn no_input(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_NOINPUT }
+    }
+
     pub(crate) fn unavailable(line: impl std::fmt::Display) -> Self {
         Self { line: one_line(line.to_string()), code: EX_UNAVAILABLE }
     }
@@ -43,7 +61,7 @@ impl StartError {
         Self { line: one_line(line.to_string()), code: EX_CONFIG }
     }
 
-    /// The exit code of a program that ends for this, of sysexits.h: 64, 69, 70, 74, 76 or 78.
+    /// The exit code of a program that ends for this, of sysexits.h: 64 to 66, 69, 70, 74, 76 or 78.
     pub fn exit_code(&self) -> u8 {
         self.code
     }

@@ -48,6 +48,12 @@ impl fmt::Display for Cpus {
     }
 }
 
+impl serde::Serialize for Cpus {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Writes ascending processors as a list with ranges.
 pub(crate) struct List<'a>(pub(crate) &'a [usize]);
 

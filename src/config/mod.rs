@@ -37,7 +37,7 @@ pub use secret::Secret;
 pub(crate) use cgroup::{Groups, mem_total};
 pub(crate) use cpus::{Cpus, List};
 pub(crate) use error::one_line;
-pub(crate) use file::File;
+pub(crate) use file::{File, line_and_column};
 pub(crate) use limits::places_of;
 pub(crate) use listeners::admin_of;
 pub(crate) use memory::{CLIENT_BYTES, FULL_BYTES, IDLE_BYTES, SHARD_KERNEL_BYTES};

@@ -24,7 +24,9 @@ const SIZE_UNITS: [(&str, u64); 5] =
     [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// A whole number that is not negative.
-#[derive(serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    serde::Deserialize, serde::Serialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord,
+)]
 #[serde(transparent)]
 pub(crate) struct Count(pub(crate) u32);
 
@@ -68,6 +70,19 @@ impl fmt::Display for Span {
             ms if ms == 0 || !ms.is_multiple_of(3_600_000) => write!(f, "{}s", ms / 1_000),
             ms => write!(f, "{}h", ms / 3_600_000),
         }
+    }
+}
+
+impl serde::Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// As bytes: a rounded text would be another size.
+impl serde::Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.bytes)
     }
 }
 

@@ -8,5 +8,8 @@
 //! ring's).
 
 mod assertion;
-mod plan;
+mod guard;
+pub(crate) mod options;
+pub(crate) mod plan;
 mod record;
+pub(crate) mod scenario;

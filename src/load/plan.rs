@@ -12,6 +12,8 @@ use super::assertion::Check;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) title: String,
+    /// What it is for, perhaps of several lines; may be empty.
+    pub(crate) description: String,
     /// The scenario with all overrides, as TOML: what to run again for the same.
     pub(crate) scenario: String,
     pub(crate) script: Arc<Script>,
@@ -27,10 +29,14 @@ pub(crate) struct Plan {
     pub(crate) children: Vec<Vec<String>>,
     /// Admin addresses to scrape, and what they are called in reports.
     pub(crate) admins: Vec<(String, SocketAddr)>,
+    /// Processes that are the servers, where the user says so; empty: they are looked for.
+    pub(crate) server_pids: Vec<u32>,
     /// The results folder; it does not exist yet, or is empty.
     pub(crate) out: PathBuf,
     /// Checked at the end.
     pub(crate) checks: Vec<Check>,
+    /// What this machine allows and the run needs of it, a line each.
+    pub(crate) limits: Vec<String>,
     /// Told before the run, a line each.
     pub(crate) warnings: Vec<String>,
     /// Print plain lines even on a terminal.
