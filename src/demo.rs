@@ -1,7 +1,9 @@
-//! What `ringmesh serve` offers: a few tools, a resource that changes, a template and a prompt, to
-//! try clients and to measure with. Written with the public API alone.
+//! What `ringmesh serve` offers: a few tools, resources that change, templates and a prompt, to try
+//! clients and to measure with. Written with the public API alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,9 @@ use crate::{Call, Context};
 
 /// URI of the resource that tells how the server does.
 pub const STATUS_URI: &str = "ringmesh://status";
+
+/// Counters, each a resource of its own.
+const COUNTERS: usize = 16;
 
 /// How often the status is compared with what it was.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,13 +46,16 @@ pub fn server(plan: &Plan) -> Result<Server, CatalogError> {
 /// Adds the demo tools to a server whose pooled tools may take `tool_timeout`.
 pub fn install(builder: Builder, tool_timeout: Duration) -> Builder {
     let handle = builder.handle();
+    let counters = Counters::default();
     builder
         .tool(echo())
         .tool(add())
         .tool(time())
         .tool(sleep_ms(tool_timeout))
+        .tool(count(handle.clone(), counters.clone()))
         .resource(status(handle.clone()))
         .template(tool_definition(handle.clone()))
+        .template(counter(counters))
         .prompt(explain_tool(handle))
         .on_start(watch_status)
 }
@@ -189,6 +197,54 @@ fn steps(ms: u64) -> impl Iterator<Item = u64> {
 fn report(context: &Context, slept_ms: u64, ms: u64) {
     // One report less matters to nobody: the server is busy.
     context.progress(slept_ms as f64, Some(ms as f64), None).ok();
+}
+
+/// Shared by all shards: whoever counts, whoever reads sees it.
+type Counters = Arc<[AtomicU64; COUNTERS]>;
+
+#[derive(Deserialize, JsonSchema)]
+struct Count {
+    /// Which counter.
+    #[schemars(range(max = 15))]
+    index: usize,
+}
+
+fn count(handle: Handle, counters: Counters) -> Tool {
+    Tool::new("count")
+        .description(
+            "Adds 1 to a counter, tells what it comes to, and announces the change of \
+             ringmesh://counters/{index}",
+        )
+        .annotations(ToolAnnotations::new().destructive(false).open_world(false))
+        .inline(move |Count { index }: Count, _: &Call<'_>| {
+            let Some(counter) = counters.get(index) else {
+                return Err(format!("there are counters 0 to {}", COUNTERS - 1));
+            };
+            let value = counter.fetch_add(1, Ordering::Relaxed) + 1;
+            handle.resource_updated(&counter_uri(index));
+            Ok(value.to_string())
+        })
+}
+
+fn counter(counters: Counters) -> Template {
+    Template::new("ringmesh://counters/{index}", "counter")
+        .title("A counter")
+        .description("What the tool 'count' has counted; subscribe to hear of changes")
+        .mime_type("text/plain")
+        .complete("index", |typed: &str, _: &Call<'_>| {
+            Completion::starting(typed, (0..COUNTERS).map(|index| index.to_string()))
+        })
+        .inline(move |variables: Variables, _: &Call<'_>| {
+            let index: usize = variables.parse("index")?;
+            let value = counters.get(index).map(|counter| counter.load(Ordering::Relaxed));
+            // One name for each: `07` is no counter.
+            let known = variables.text("index") == index.to_string();
+            Ok::<_, Error>(value.filter(|_| known).map(|value| value.to_string()))
+        })
+}
+
+fn counter_uri(index: usize) -> String {
+    format!("ringmesh://counters/{index}")
 }
 
 fn status(handle: Handle) -> Resource {

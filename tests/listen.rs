@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ("changes_reach_who_asked_for_them", changes),
         ("a_listener_hears_of_an_update_made_on_another_shard", across_shards),
         ("the_status_of_the_program_is_a_resource_that_changes", status_resource),
+        ("a_counter_is_a_resource_whose_listeners_are_told", counters),
         ("idle_streams_are_kept_alive", keep_alive),
         ("a_listener_that_never_reads_is_cut", slow_listener),
         ("a_stream_is_over_when_its_client_goes_or_stops_sending", ends),
@@ -171,6 +172,35 @@ fn status_resource() {
         let status: Value = serde_json::from_str(text).expect("JSON");
         (status["connections"] == 2 && status["streams"] == 1).then_some(())
     });
+}
+
+fn counters() {
+    let server = Server::start("--shards 2");
+    let (mut third, mut other) = (server.connect(), server.connect());
+    let uri = "ringmesh://counters/3";
+    open(&mut third, &listen_to(uri));
+    open(&mut other, &listen_to("ringmesh://counters/4"));
+    let mut caller = server.connect();
+    let read = |caller: &mut Client, uri: &str| {
+        caller.ask(&request("resources/read", json!({"uri": uri})))
+    };
+    for value in ["1", "2"] {
+        assert_eq!(caller.ask(&call("count", json!({"index": 3}))).text(), value);
+        let message = third.message().expect("an update");
+        assert_eq!(message["method"], UPDATED);
+        assert_eq!(message["params"]["uri"], uri);
+        // Whoever heard of the change sees it.
+        assert_eq!(read(&mut caller, uri).result()["contents"][0]["text"], value);
+    }
+    assert!(other.is_silent(Duration::from_millis(200)), "its counter did not change");
+    let refused = caller.ask(&call("count", json!({"index": 16}))).result();
+    assert_eq!(refused["isError"], true, "{refused}");
+    for nothing in ["16", "03", "-1", "x"] {
+        let answer = read(&mut caller, &format!("ringmesh://counters/{nothing}"));
+        assert_eq!(answer.code(), -32602, "{nothing}");
+    }
+    drop((third, other, caller));
+    server.assert_clean();
 }
 
 fn keep_alive() {
