@@ -13,7 +13,9 @@ const EX_NOINPUT: u8 = 66;
 const EX_UNAVAILABLE: u8 = 69;
 /// A bug, here or in a tool (sysexits.h, `EX_SOFTWARE`).
 const EX_SOFTWARE: u8 = 70;
-/// Standard input or output failed (sysexits.h, `EX_IOERR`).
+/// A file that the user named cannot be made (sysexits.h, `EX_CANTCREAT`).
+const EX_CANTCREAT: u8 = 73;
+/// Reading or writing failed: a disk that is full, standard input or output (sysexits.h, `EX_IOERR`).
 const EX_IOERR: u8 = 74;
 /// The client broke the protocol, so that it cannot go on (sysexits.h, `EX_PROTOCOL`).
 const EX_PROTOCOL: u8 = 76;
@@ -47,6 +49,10 @@ impl StartError {
 
     pub(crate) fn software(line: impl std::fmt::Display) -> Self {
         Self { line: one_line(line.to_string()), code: EX_SOFTWARE }
+    }
+
+    pub(crate) fn cannot_create(line: impl std::fmt::Display) -> Self {
+        Self { line: one_line(line.to_string()), code: EX_CANTCREAT }
     }
 
     pub(crate) fn io(line: impl std::fmt::Display) -> Self {

@@ -12,4 +12,5 @@ mod guard;
 pub(crate) mod options;
 pub(crate) mod plan;
 mod record;
+mod results;
 pub(crate) mod scenario;

@@ -9,7 +9,7 @@ use ringmesh_runtime::load::script::Script;
 use super::assertion::Check;
 
 /// A run that may begin.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) title: String,
     /// What it is for, perhaps of several lines; may be empty.

@@ -40,7 +40,8 @@ pub(crate) struct ShardSecond {
     pub(crate) tick_ms_max: f64,
 }
 
-/// Resources at a time, about each second.
+/// Resources at a time, about each second. The first is of before the run (memory of rest is read
+/// from it), the last of its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Resources {
     /// s since the run's begin.
@@ -87,7 +88,9 @@ pub(crate) enum Ended {
 }
 
 /// What a run comes to: `summary.json`. Figures of latency, rates and CPU are of the measured
-/// phases (hold, burst, churn; of a run without those, of all); counts are of the whole run.
+/// phases (hold, burst, churn; of a run without those, of all); counts are of the whole run, and so
+/// is what concerns the opening of clients, which is what a ramp is for. Answers that arrive after
+/// the last phase count to it, the time that they took does not. Every figure is finite.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     /// Version of this format.
@@ -175,6 +178,8 @@ pub(crate) struct Generator {
     /// Cores that it used in the measured phases, and cores that it had.
     pub(crate) busy_cores: f64,
     pub(crate) cores: f64,
+    /// Share of a core that its busiest role used in the measured phases.
+    pub(crate) busiest_share: f64,
     pub(crate) cpu_us_per_request: f64,
 }
 
@@ -183,9 +188,11 @@ pub(crate) struct ServerFigures {
     pub(crate) pids: u32,
     /// CPU time of the measured phases over calls answered in them; 0 without calls.
     pub(crate) cpu_us_per_request: f64,
+    /// Cores that it used in the measured phases, and cores that it may use, as far as known.
     pub(crate) busy_cores: f64,
+    pub(crate) cores: Option<f64>,
     /// Growth of its resident memory from before the run to the most clients that were ready at
-    /// once, over those.
+    /// once, over those; 0 where none was.
     pub(crate) rss_bytes_per_connection: f64,
     pub(crate) rss_bytes_max: u64,
 }

@@ -1,0 +1,102 @@
+//! Whether the generator, and not the server, limited what was measured.
+//!
+//! A saturated generator sends late and reads late: its latencies are its own, and its rate is not
+//! the server's limit. The bounds are where that begins to show, not where it is complete.
+
+use ringmesh_runtime::load::script::{Kind, Script};
+
+use super::tally::Tally;
+use super::usage::Cpu;
+use super::{float, hdr, ratio};
+
+/// Share of a core, of one role's thread or of all cores together, from which work waits for the
+/// generator: a thread that is so busy has a queue before it at any moment.
+pub(super) const BUSY_SHARE_MAX: f64 = 0.95;
+/// Lateness at p99 below which it never matters, ms: timers of the kernel and one long tick.
+pub(super) const LATE_P99_MS_MAX: f64 = 1.0;
+/// Lateness at p99 over latency at p99 from which latency says more of the generator.
+pub(super) const LATE_SHARE_MAX: f64 = 0.25;
+/// Calls answered over calls due, below which a server with idle CPU is not what is slow.
+pub(super) const ACHIEVED_SHARE_MIN: f64 = 0.95;
+/// Share of its cores below which a server has idle CPU.
+pub(super) const SERVER_IDLE_SHARE: f64 = 0.9;
+
+/// What a verdict is founded on.
+pub(super) struct Evidence<'a> {
+    pub(super) script: &'a Script,
+    pub(super) tally: &'a Tally,
+    pub(super) measured_s: f64,
+    pub(super) cpu: Cpu,
+    /// Cores of the generator.
+    pub(super) cores: f64,
+    /// Cores that the server used, and those that it may use; `None` where it is not known.
+    pub(super) server: Option<(f64, f64)>,
+}
+
+/// Why the generator is the limit, a line each; empty if it is not.
+pub(super) fn reasons(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let callers = || {
+        let workloads = evidence.script.workloads.iter();
+        workloads.filter(|workload| !matches!(workload.kind, Kind::Listen { .. }))
+    };
+    reasons.extend(busy(evidence));
+    if callers().any(|workload| !workload.closed) {
+        reasons.extend(late(evidence));
+        reasons.extend(not_sent(evidence));
+    }
+    reasons
+}
+
+fn busy(evidence: &Evidence<'_>) -> Option<String> {
+    let shares = evidence.tally.shards.iter().map(|shard| shard.cpu_measured_s);
+    let shares = shares.map(|cpu_s| ratio(cpu_s, evidence.measured_s)).collect::<Vec<_>>();
+    let busiest = shares.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+    let of_all =
+        ratio(shares.iter().sum::<f64>().max(evidence.cpu.generator_cores()), evidence.cores);
+    let percent = |share: f64| (share * 100.0).round();
+    match busiest {
+        Some((shard, share)) if share > BUSY_SHARE_MAX => {
+            Some(format!("thread {shard} was busy for {} % of the time", percent(share)))
+        }
+        _ if of_all > BUSY_SHARE_MAX => {
+            Some(format!("its {} cores were busy to {} %", evidence.cores, percent(of_all)))
+        }
+        _ => None,
+    }
+}
+
+fn late(evidence: &Evidence<'_>) -> Option<String> {
+    let late_ms = hdr::percentiles(&evidence.tally.late).p99;
+    let latency_ms = hdr::percentiles(&evidence.tally.whole.latency).p99;
+    let matters = late_ms > LATE_P99_MS_MAX && late_ms > LATE_SHARE_MAX * latency_ms;
+    matters.then(|| format!("it sent late: p99 {late_ms} ms, where latency is {latency_ms} ms"))
+}
+
+/// Where calls stay away although the server could do more. Of a server whose CPU is not known
+/// only calls that were never sent tell.
+fn not_sent(evidence: &Evidence<'_>) -> Option<String> {
+    let count = &evidence.tally.whole;
+    let idle = evidence.server.map(|(busy, cores)| busy < SERVER_IDLE_SHARE * cores);
+    let not_sent = count.not_sent_measured;
+    let achieved = ratio(float(count.answered_measured), float(count.due_measured));
+    match idle {
+        Some(false) => None,
+        Some(true) | None if not_sent > 0 => {
+            let known = if idle.is_some() { "the server had idle CPU" } else { "its CPU unknown" };
+            Some(format!("{not_sent} calls found the backlog full and were not sent, {known}"))
+        }
+        // Calls that failed are the server's, those that are neither are still somewhere.
+        Some(true) if count.due_measured > 0 && achieved < ACHIEVED_SHARE_MIN && !failed(count) => {
+            let percent = (achieved * 100.0).round();
+            Some(format!("{percent} % of calls due were answered, and the server had idle CPU"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether faults explain most of the calls that were not answered.
+fn failed(count: &super::tally::Count) -> bool {
+    let missing = count.due_measured.saturating_sub(count.answered_measured);
+    count.errors().saturating_mul(2) > missing
+}
