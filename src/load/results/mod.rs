@@ -41,3 +41,6 @@ fn float(count: u64) -> f64 {
         count as f64
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub(crate) fn marks(summary: &Summary) -> Vec<String> {
 fn figures(text: &mut String, summary: &Summary) {
     let connections = &summary.connections;
     put(text, format_args!("\nconnections  wanted {}, ", grouped(connections.wanted)));
-    put(text, format_args!("at once ready {}, ", grouped(connections.established)));
+    put(text, format_args!("ready at once {}, ", grouped(connections.established)));
     put(text, format_args!("lost {}, ", grouped(connections.lost)));
     put(text, format_args!("failed {}\n", grouped(connections.failed)));
     put(text, format_args!("calls        sent {}, ", grouped(summary.requests)));
@@ -104,8 +104,8 @@ fn processes(text: &mut String, summary: &Summary) {
             let cores = server.cores.map_or(String::new(), |cores| format!(" of {cores}"));
             put(text, format_args!("server       {:.2}{cores} cores, ", server.busy_cores));
             put(text, format_args!("{:.2} µs of CPU per call, ", server.cpu_us_per_request));
-            put(text, format_args!("{:.0} B resident per ", server.rss_bytes_per_connection));
-            put(text, format_args!("connection, {} at most\n", bytes(server.rss_bytes_max)));
+            put(text, format_args!("{:.0} B per ", server.rss_bytes_per_connection));
+            put(text, format_args!("connection, {} resident\n", bytes(server.rss_bytes_max)));
         }
         (None, Some(why)) => wrapped(text, "server       ", &format!("not measured: {why}")),
         (None, None) => {}

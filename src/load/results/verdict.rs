@@ -60,7 +60,7 @@ fn busy(evidence: &Evidence<'_>) -> Option<String> {
             Some(format!("thread {shard} was busy for {} % of the time", percent(share)))
         }
         _ if of_all > BUSY_SHARE_MAX => {
-            Some(format!("its {} cores were busy to {} %", evidence.cores, percent(of_all)))
+            Some(format!("its cores ({}) were busy to {} %", evidence.cores, percent(of_all)))
         }
         _ => None,
     }
