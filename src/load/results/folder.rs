@@ -4,8 +4,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::manifest::{self, Surroundings};
+use super::report::{self, Sources as Told};
 use super::rows::{self, Names, Sheet, cannot_write};
+use super::series::{History, Moment};
 use super::summary::{self, Sources};
 use super::tally::{Count, Tally};
 use super::usage::Usage;
@@ -29,6 +33,8 @@ pub(crate) struct Folder {
     surroundings: Surroundings,
     tally: Tally,
     usage: Usage,
+    history: History,
+    manifest: Value,
     /// Clients ready at the end of the last second.
     clients: u64,
     resources_before: Option<Resources>,
@@ -70,6 +76,8 @@ impl Folder {
         Ok(Self {
             tally: Tally::new(script.clone(), plan.shards.into()),
             usage: Usage::new(script.clone()),
+            history: History::new(plan.admins.len()),
+            manifest,
             clients: 0,
             resources_before: None,
             plan: plan.clone(),
@@ -86,6 +94,7 @@ impl Folder {
     pub(crate) fn add_second(&mut self, second: &Second) -> Result<(), StartError> {
         let all = Count::of(second);
         self.tally.add(second, &all);
+        self.history.moments.push(Moment::of(second, &all));
         self.clients = all.established;
         let phase = self.plan.script.phases.get(second.phase).map_or("", |phase| &phase.name);
         let names = Names { started: self.surroundings.started, phase };
@@ -124,6 +133,7 @@ impl Folder {
     /// As [`Self::add_second`].
     pub(crate) fn add_resources(&mut self, now: &Resources) -> Result<(), StartError> {
         self.usage.add(now, self.clients);
+        self.history.add_resources(now);
         let (started, before) = (self.surroundings.started, self.resources_before.as_ref());
         rows::resources(&mut self.sheets.resources, started, now, before)?;
         self.resources_before = Some(*now);
@@ -136,6 +146,7 @@ impl Folder {
     /// As [`Self::add_second`].
     pub(crate) fn add_nodes(&mut self, nodes: &[NodeMetrics]) -> Result<(), StartError> {
         for metrics in nodes {
+            self.history.add_node(metrics);
             let name = self.plan.admins.get(metrics.node).map_or("", |(name, _)| name);
             rows::node(&mut self.sheets.nodes, self.surroundings.started, name, metrics)?;
         }
@@ -169,6 +180,7 @@ impl Folder {
             self.write("delivery.hgrm", &marked(&summary, &self.tally.whole.delivery))?;
         }
         self.write("summary.txt", &text::summary(&summary))?;
+        self.write("report.html", &self.report(&summary))?;
         let incomplete = self.path.join(INCOMPLETE);
         if let Some(why) = why(&summary.ended) {
             let mut file = File::create(&incomplete).map_err(|e| cannot_write(&incomplete, &e))?;
@@ -179,6 +191,16 @@ impl Folder {
             fs::remove_file(&incomplete).map_err(|e| cannot_write(&incomplete, &e))?;
         }
         Ok(summary)
+    }
+
+    fn report(&self, summary: &Summary) -> String {
+        report::page(&Told {
+            plan: &self.plan,
+            summary,
+            tally: &self.tally,
+            history: &self.history,
+            manifest: &self.manifest,
+        })
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), StartError> {

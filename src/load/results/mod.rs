@@ -11,7 +11,9 @@
 mod folder;
 mod hdr;
 mod manifest;
+mod report;
 mod rows;
+mod series;
 mod summary;
 mod tally;
 mod text;

@@ -1,6 +1,7 @@
 //! A results folder from beginning to end, with seconds that are made up.
 
 mod made_up;
+mod sample;
 
 use std::fs;
 use std::path::PathBuf;
