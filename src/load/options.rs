@@ -13,7 +13,7 @@ use crate::config::{Count, Cpus, Span};
 /// What was asked for.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// What clients do and when; perf/scenarios has some, perf/README.md the format
+    /// What clients do and when; perf/scenarios has some, and the format
     #[arg(value_name = "SCENARIO.toml")]
     pub(crate) scenario: PathBuf,
     /// A server: http://HOST:PORT/mcp, tcp://HOST:PORT or stdio:COMMAND; repeatable

@@ -221,6 +221,10 @@ pub(crate) struct Part {
 pub(crate) struct Assertion {
     /// As the user wrote it.
     pub(crate) text: String,
+    /// 0 where it was not measured.
     pub(crate) actual: f64,
     pub(crate) passed: bool,
+    /// Why there is no figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
 }

@@ -14,8 +14,8 @@ const URIS_MAX: usize = 16;
 const DEPTH_MAX: u32 = 1024;
 /// Longest body of a request, as servers of this kind take by default.
 const PAYLOAD_MAX: u64 = 4 << 20;
-/// Digits of a request's id in the middle of a run.
-const ID: u64 = 10_000;
+/// A request's id.
+const ID: u64 = 1_000_000_000;
 
 /// What becomes of one workload's keys.
 #[derive(Debug)]
@@ -167,17 +167,85 @@ fn echo(payload: Size, kind: &Kind) -> Result<CallSpec, String> {
     Ok(CallSpec { tool: "echo".into(), arguments })
 }
 
-/// Length of a call's body, as the runtime's clients write it.
+/// Length of a call's body, as the runtime's clients write it: without spaces, ids of ten digits.
 fn body_bytes(tool: &str, arguments: &str, kind: &Kind) -> u64 {
-    let mut params = json!({"name": tool, "arguments": {}});
-    if matches!(kind, Kind::Http | Kind::Listen { .. } | Kind::Lines) {
-        params["_meta"] = json!({
+    let meta = match kind {
+        Kind::Http | Kind::Listen { .. } | Kind::Lines => json!({
             "io.modelcontextprotocol/protocolVersion": Version::V2026_07_28.name(),
-            "io.modelcontextprotocol/clientInfo":
-                {"name": "ringmesh-load", "version": env!("CARGO_PKG_VERSION")},
+            "io.modelcontextprotocol/clientInfo": {"name": "ringmesh-load", "version": "1"},
             "io.modelcontextprotocol/clientCapabilities": {},
-        });
+        }),
+        Kind::HttpSession { .. } | Kind::LinesSession { .. } => Value::Null,
+    };
+    let mut params = json!({"name": tool, "arguments": {}});
+    if !meta.is_null() {
+        params["_meta"] = meta;
     }
     let body = json!({"jsonrpc": "2.0", "id": ID, "method": "tools/call", "params": params});
     (body.to_string().len() - "{}".len() + arguments.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Doing, String> {
+        let workload: Workload = toml::from_str(text).expect("keys that there are");
+        doing(&workload, &Defaults::default())
+    }
+
+    #[test]
+    fn a_payload_is_the_size_of_a_body() {
+        let doing = read("kind = \"http\"\npayload = \"1KiB\"").expect("a payload");
+        assert_eq!(doing.call.tool, "echo");
+        assert_eq!(body_bytes("echo", &doing.call.arguments, &doing.kind), 1_024);
+        let session = read("kind = \"tcp-session\"\npayload = 1024").expect("a payload");
+        assert!(session.call.arguments.len() > doing.call.arguments.len() + 100, "no _meta");
+        for payload in ["64", "\"5MiB\""] {
+            let wrong = read(&format!("kind = \"http\"\npayload = {payload}")).expect_err("no");
+            assert!(wrong.contains("to 4194304"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn calls_are_what_was_written() {
+        for (keys, tool, arguments) in [
+            ("", "add", r#"{"a":2,"b":3}"#),
+            ("tool = \"time\"", "time", "{}"),
+            ("arguments = { b = 1.5, a = [true, \"x\"] }", "add", r#"{"a":[true,"x"],"b":1.5}"#),
+            ("tool = \"echo\"\narguments = { text = \"\\\"\" }", "echo", r#"{"text":"\""}"#),
+        ] {
+            let doing = read(&format!("kind = \"http\"\n{keys}")).expect(keys);
+            assert_eq!((&*doing.call.tool, &*doing.call.arguments), (tool, arguments), "{keys}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_to_a_kind_are_refused() {
+        for (keys, part) in [
+            ("kind = \"listen\"\ndepth = 2", "depth means nothing"),
+            ("kind = \"listen\"\nloop = \"closed\"", "loop means nothing"),
+            ("kind = \"http\"\nuris = []", "uris means nothing"),
+            ("kind = \"http\"\nstream = true", "stream means nothing"),
+            ("kind = \"http\"\nversion = \"2025-06-18\"", "speaks 2026-07-28"),
+            ("kind = \"http-session\"\nversion = \"2026-07-28\"", "2025-11-25"),
+            ("kind = \"http\"\ndepth = 0", "depth: use 1 to"),
+            ("kind = \"http\"\ntool = \"a\\r\\nb\"", "write a name"),
+            ("kind = \"http\"\npayload = 1024\ntool = \"add\"", "leave tool and arguments"),
+            ("kind = \"listen\"\nuris = []", "uris: name 1 to 16"),
+            ("kind = \"http\"\narguments = { a = inf }", "no such number"),
+        ] {
+            let wrong = read(keys).expect_err(keys);
+            assert!(wrong.contains(part), "{keys}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn sessions_speak_the_newest_version_that_has_them() {
+        let doing = read("kind = \"http-session\"").expect("a session");
+        let version = Version::NEWEST_LEGACY;
+        assert_eq!(doing.kind, Kind::HttpSession { version, stream: true });
+        let older = read("kind = \"tcp-session\"\nversion = \"2025-03-26\"").expect("one");
+        assert_eq!(older.kind, Kind::LinesSession { version: Version::V2025_03_26 });
+    }
 }

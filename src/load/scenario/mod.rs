@@ -2,7 +2,7 @@
 //!
 //! Lives once per process, before a run. A file says what clients do and when; flags take the place
 //! of its keys; whatever is wrong is one line with its place. The format is told in `text`, key by
-//! key, and in perf/README.md.
+//! key, and in perf/scenarios/README.md.
 //!
 //! Invariants: a plan's script passes [`Script::check`], its targets may be loaded
 //! ([`guard`](super::guard)), and this machine's limits carry it.
@@ -15,7 +15,10 @@ mod overrides;
 mod phases;
 mod seats;
 mod target;
+#[cfg(test)]
+mod tests;
 pub(super) mod text;
+mod told;
 
 use std::net::SocketAddr;
 use std::ops::Range;
