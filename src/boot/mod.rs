@@ -33,7 +33,8 @@ use ringmesh_runtime::message::{Address, Inbox};
 
 pub use error::StartError;
 pub(crate) use greeting::reachable;
-pub(crate) use shards::lanes_bytes;
+pub(crate) use panics::install as abort_on_bugs;
+pub(crate) use shards::{lanes_bytes, no_ring};
 
 use crate::config::Plan;
 use crate::control::{self, ControlConfig, ControlError, ServerState, ShardWatch};
@@ -71,7 +72,7 @@ pub fn run(server: Server, plan: Plan) -> Result<(), StartError> {
         raise_file_limit();
     }
     let logs = logs::start(&plan.log);
-    panics::install();
+    abort_on_bugs();
     if plan.stdio {
         return stdio::run(&server, &plan, sender, &news, &logs);
     }
@@ -80,7 +81,7 @@ pub fn run(server: Server, plan: Plan) -> Result<(), StartError> {
 }
 
 /// As many files as the hard limit allows: rings hold their connections in tables of that size.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // A refusal leaves the limit as it is; what does not fit then says so itself.
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();

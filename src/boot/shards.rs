@@ -160,8 +160,8 @@ fn set_up(crew: Crew) -> Result<(Ring, Shard), StartError> {
             ))
         })?;
     }
-    let mut ring =
-        Ring::with_doorbell(&crew.ring, crew.doorbell).map_err(|error| no_ring(id, &error))?;
+    let mut ring = Ring::with_doorbell(&crew.ring, crew.doorbell)
+        .map_err(|error| no_ring(&format!("shard-{id}"), &error))?;
     for listener in crew.listeners {
         ring.listen(listener);
     }
@@ -169,9 +169,10 @@ fn set_up(crew: Crew) -> Result<(Ring, Shard), StartError> {
     Ok((ring, Shard::new(crew.shard, now)))
 }
 
-fn no_ring(id: u16, error: &SetupError) -> StartError {
+/// Why a thread has no ring, with its name.
+pub(crate) fn no_ring(name: &str, error: &SetupError) -> StartError {
     use Refusal::{Descriptors, Files, Memlock, Memory, Table};
-    let line = format!("shard-{id}: {error}");
+    let line = format!("{name}: {error}");
     match error {
         SetupError::Config(_)
         | SetupError::Refused(

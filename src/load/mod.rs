@@ -9,8 +9,10 @@
 
 mod assertion;
 mod guard;
+mod observe;
 pub(crate) mod options;
 pub(crate) mod plan;
 mod record;
 mod results;
+pub(crate) mod run;
 pub(crate) mod scenario;
