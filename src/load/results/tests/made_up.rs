@@ -81,6 +81,7 @@ pub(super) fn plan(phases: &[Phase], workloads: Vec<Workload>) -> Plan {
     };
     Plan {
         title: "A run that is made up".to_owned(),
+        description: String::new(),
         scenario: "title = \"A run that is made up\"\n".to_owned(),
         script: Arc::new(script),
         shards: 2,
@@ -89,8 +90,10 @@ pub(super) fn plan(phases: &[Phase], workloads: Vec<Workload>) -> Plan {
         seed: 7,
         children: vec![],
         admins: vec![],
+        server_pids: vec![],
         out: std::env::temp_dir().join(out),
         checks: vec![],
+        limits: vec![],
         warnings: vec![],
         plain: true,
     }
