@@ -23,7 +23,7 @@ use crate::config::{
 };
 use crate::doctor;
 use crate::load::options::Options;
-use crate::load::scenario;
+use crate::load::{self, scenario};
 use crate::server::Server;
 use crate::top;
 
@@ -209,7 +209,12 @@ fn load(options: &Options) -> Result<(), End> {
         print(&plan);
         return Ok(());
     }
-    Err(StartError::software("it cannot run yet").into())
+    let outcome = load::run::run(plan)?;
+    print(&outcome);
+    match outcome.exit_code() {
+        0 => Ok(()),
+        code => Err(End { line: None, code }),
+    }
 }
 
 fn lay_side_by_side(report: &Report) -> Result<(), End> {

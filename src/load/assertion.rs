@@ -586,9 +586,4 @@ mod tests {
         assert_eq!(wrong, "no workload is called cals: did you mean `calls`?");
         assert_eq!(check.names(&[], &["cals"]), Ok(()));
     }
-
-    /// Whether it holds of this summary.
-    pub(crate) fn evaluate(&self, _summary: &super::record::Summary) -> super::record::Assertion {
-        super::record::Assertion { text: self.text.clone(), actual: 0.0, passed: false }
-    }
 }

@@ -23,6 +23,7 @@ mod verdict;
 
 pub(crate) use folder::{Folder, INCOMPLETE, SUMMARY};
 pub(crate) use manifest::{Servers, Surroundings};
+pub(crate) use text::summary as in_words;
 
 /// `part / whole`, or 0 where that is no finite number.
 fn ratio(part: f64, whole: f64) -> f64 {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, bounded, select};
+use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::libc::pid_t;
 use ringmesh_ring::Clock;
 use ringmesh_runtime::load::Wish;
@@ -50,6 +50,8 @@ pub(super) struct Coordinator<'p> {
     children: Children,
     vigil: Vigil,
     scrapes: Receiver<Scrape>,
+    /// Keeps the channel open where nobody is asked.
+    _told: Sender<Scrape>,
     _scrapers: Option<Scrapers>,
     /// Admin listeners that did not answer last time.
     deaf: Vec<bool>,
@@ -104,6 +106,7 @@ impl<'p> Coordinator<'p> {
             view,
             children,
             scrapes,
+            _told: told,
         };
         coordinator.reading_ns = coordinator.boundary_after(0);
         coordinator.read_cpu();
@@ -231,9 +234,9 @@ impl<'p> Coordinator<'p> {
         let resources = self.observer.read(now_ns as f64 / 1e9);
         self.write(|| folder.add_resources(&resources));
         for words in self.children.poll() {
-            self.view.say(&lines::note(&words));
-            if self.wish == Wish::Stay && self.children.are_gone() {
-                self.fail(words, Wish::Abort);
+            match self.wish == Wish::Stay && self.children.are_gone() {
+                true => self.fail(words, Wish::Abort),
+                false => self.view.say(&lines::note(&words)),
             }
         }
     }
@@ -265,6 +268,7 @@ impl<'p> Coordinator<'p> {
 
     fn fail(&mut self, why: String, wish: Wish) {
         if !matches!(self.ended, Ended::Failed(_)) {
+            self.view.say(&lines::note(&why));
             self.ended = Ended::Failed(why);
         }
         self.ask(wish);

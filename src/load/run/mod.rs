@@ -38,7 +38,7 @@ use ringmesh_runtime::load::script::Endpoint;
 use super::observe::{Observer, scrape};
 use super::plan::Plan;
 use super::record::{Ended, Summary};
-use super::results::{Folder, Surroundings};
+use super::results::{self, Folder, Surroundings};
 use crate::boot::{self, StartError};
 use children::Children;
 use coordinator::Coordinator;
@@ -75,6 +75,13 @@ impl Outcome {
                 false => EXIT_FAILED,
             },
         }
+    }
+}
+
+/// What is told at the end, as `summary.txt` has it, and where the rest is.
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\nresults in {}", results::in_words(&self.summary), self.out.display())
     }
 }
 

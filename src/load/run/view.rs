@@ -72,7 +72,9 @@ impl View {
 fn is_due(script: &Script, second: &Second, last_s: f64) -> bool {
     let ends = script.phases.get(second.phase).map(|phase| phase.start_ns + phase.duration_ns);
     let ends_phase = ends.is_some_and(|end_ns| (second.to_s - end_ns as f64 / 1e9).abs() < 0.001);
-    ends_phase || second.to_s - last_s >= PLAIN_EVERY_S - 0.001
+    // What roles tell last may be of no time at all.
+    let is_news = second.to_s - last_s > 0.001;
+    is_news && (ends_phase || second.to_s - last_s >= PLAIN_EVERY_S - 0.001)
 }
 
 fn bar(script: &Script) -> ProgressBar {
