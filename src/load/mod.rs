@@ -8,6 +8,7 @@
 //! ring's).
 
 mod assertion;
+pub(crate) mod compare;
 mod guard;
 mod observe;
 pub(crate) mod options;

@@ -123,20 +123,18 @@ fn parts(text: &mut String, what: &str, parts: &[Part]) {
     for part in parts {
         let times = if part.latency_ms.count > 0 { &part.latency_ms } else { &part.delivery_ms };
         let name = shortened(&format!("{} ({})", part.name, part.kind), 21);
-        put(
-            text,
-            format_args!(
-                "{name:<22}{:>9.1}{:>9}{:>12}{:>11.1}{:>10.3}{:>9.2}{:>9.1}{:>8}\n",
-                part.seconds,
-                part.connections.established,
-                part.answered,
-                part.rate_per_s.achieved,
-                times.p50,
-                times.p99,
-                times.max,
-                part.errors
-            ),
-        );
+        if part.seconds == 0.0 && part.requests == 0 {
+            put(text, format_args!("{name:<22}{:>9}\n", "none"));
+            continue;
+        }
+        let (seconds, ready) = (part.seconds, part.connections.established);
+        let (answered, per_s) = (part.answered, part.rate_per_s.achieved);
+        put(text, format_args!("{name:<22}{seconds:>9.1}{ready:>9}{answered:>12}{per_s:>11.1}"));
+        match times.count {
+            0 => put(text, format_args!("{:>10}{:>9}{:>9}", "-", "-", "-")),
+            _ => put(text, format_args!("{:>10.3}{:>9.2}{:>9.1}", times.p50, times.p99, times.max)),
+        }
+        put(text, format_args!("{:>8}\n", part.errors));
     }
 }
 
@@ -153,7 +151,7 @@ pub(crate) fn shortened(text: &str, max: usize) -> String {
 }
 
 /// Lines that fit, broken at blanks where there are any; those after the first are indented alike.
-fn wrapped(text: &mut String, first: &str, words: &str) {
+pub(crate) fn wrapped(text: &mut String, first: &str, words: &str) {
     let indent = " ".repeat(first.chars().count());
     let mut line = first.to_owned();
     let mut fresh = true;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 const QUOTE_MAX: usize = 64 << 10;
 
 /// Text as it stands in elements and attributes. What is no text is a blank.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -53,7 +53,7 @@ pub(super) fn plot(heading: &str, legend: &[(&str, &str)], remark: &str, svg: &s
 }
 
 /// A table; on a narrow page each row is a card, whose cells carry their columns' names.
-pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }

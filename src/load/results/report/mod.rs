@@ -9,7 +9,8 @@ mod svg;
 
 use serde_json::Value;
 
-use self::html::{escaped, figure, folded, list, section, table};
+pub(crate) use self::html::{escaped, table};
+use self::html::{figure, folded, list, section};
 use self::plots::Time;
 use super::series::History;
 use super::tally::Tally;
@@ -56,7 +57,7 @@ pub(super) fn page(sources: &Sources<'_>) -> String {
     let over_time = if history.moments.points().is_empty() {
         "<p>Nothing was measured.</p>".to_owned()
     } else {
-        grid(calls.concat())
+        time.phases() + &grid(calls.concat())
     };
     let sections = [
         head(summary),
@@ -69,12 +70,16 @@ pub(super) fn page(sources: &Sources<'_>) -> String {
         section("Assertions", &assertions(summary)),
         section("Environment", &environment(plan, manifest)),
     ];
-    let title = escaped(&summary.title);
+    document(&summary.title, &sections.concat())
+}
+
+/// A page that fetches nothing.
+pub(crate) fn document(title: &str, body: &str) -> String {
+    let title = escaped(title);
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style></head>\n<body>\n{}</body></html>\n",
-        sections.concat()
+         <title>{title}</title>\n<style>\n{STYLE}</style></head>\n<body>\n{body}</body></html>\n"
     )
 }
 
@@ -134,7 +139,11 @@ fn figures(summary: &Summary) -> String {
         text +=
             &figure(&format!("{kind}, p50"), &ms(times.p50), &format!("mean {}", ms(times.mean)));
         text += &figure(&format!("{kind}, p99"), &ms(times.p99), &rest);
-        text += &figure(&format!("{kind}, max"), &ms(times.max), "");
+        text += &figure(
+            &format!("{kind}, max"),
+            &ms(times.max),
+            &format!("of {}", grouped(times.count)),
+        );
     }
     let of = format!("of {} calls sent", grouped(summary.requests));
     text += &figure("errors", &grouped(summary.errors), &of);

@@ -1,6 +1,6 @@
 //! Which plots the report has, and what is in them.
 
-use super::html::plot;
+use super::html::{escaped, plot};
 use super::svg::{Axis, Plot, Shade, count, milliseconds};
 use crate::load::record::Resources;
 use crate::load::results::hdr::{Long, quantiles};
@@ -17,7 +17,7 @@ const SHADES: usize = 8;
 const BARS_MAX: usize = 256;
 /// Colours of lines: the classes `c0` to `c7`.
 const COLOURS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
-const WORST: &str = "Of a point that stands for several seconds, the worst.";
+const WORST: &str = "Where a point stands for several seconds: the worst of them.";
 
 /// What all plots over time have in common.
 pub(super) struct Time<'a> {
@@ -34,6 +34,14 @@ impl<'a> Time<'a> {
         };
         let phases = script.phases.iter().enumerate().map(shade);
         Self { history, shades: phases.filter(|shade| shade.from_s < run_s).collect(), run_s }
+    }
+
+    /// Names and times of the phases, which have no room in a plot.
+    pub(super) fn phases(&self) -> String {
+        let phase =
+            |shade: &Shade| format!("{} {:.0}–{:.0} s", shade.name, shade.from_s, shade.to_s);
+        let phases = self.shades.iter().map(phase).collect::<Vec<_>>().join(", ");
+        format!("<p class=\"soft\">Phases, shaded in turn: {}</p>", escaped(&phases))
     }
 
     fn moments(&self) -> &'a [Moment] {
@@ -90,7 +98,8 @@ pub(super) fn rates(time: &Time<'_>) -> String {
         ("c3", "errors", &|moment| per_s(moment, moment.errors)),
         ("c2", "updates", &|moment| per_s(moment, moment.updates)),
     ];
-    time.lines("Calls per second", &lines[..if updates { 4 } else { 3 }], "")
+    let heading = if updates { "Calls and updates per second" } else { "Calls per second" };
+    time.lines(heading, &lines[..if updates { 4 } else { 3 }], "")
 }
 
 pub(super) fn latency(time: &Time<'_>) -> String {
@@ -187,7 +196,8 @@ fn shade_of(calls: u64, most: u64) -> usize {
     if calls == 0 {
         return 0;
     }
-    let share = ratio(float(calls).ln_1p(), float(most).ln_1p());
+    // Squared, since most of what is seen is within a few halvings of the most.
+    let share = ratio(float(calls).ln_1p(), float(most).ln_1p()).powi(2);
     (1..SHADES).find(|shade| share * float(SHADES as u64) <= float(*shade as u64)).unwrap_or(SHADES)
 }
 
@@ -281,12 +291,13 @@ pub(super) fn shards(time: &Time<'_>, tally: &Tally) -> String {
         let legend = COLOURS.iter().zip(&names).map(|(class, name)| (*class, name.as_str()));
         let (heading, legend) = ("CPU of generator threads", legend.collect::<Vec<_>>());
         text += &plot(heading, &legend, "", &drawn.finish(heading));
+    } else {
+        let measured_s = tally.measured_s();
+        let share = tally.shards.iter().map(|shard| ratio(shard.cpu_measured_s, measured_s));
+        let share = share.collect::<Vec<_>>();
+        let axis = Axis::share(share.iter().copied().fold(0.0, f64::max));
+        text += &bars("CPU by generator thread", "In the measured phases.", axis, &share);
     }
-    let measured_s = tally.measured_s();
-    let share = tally.shards.iter().map(|shard| ratio(shard.cpu_measured_s, measured_s));
-    let share = share.collect::<Vec<_>>();
-    let axis = Axis::share(share.iter().copied().fold(0.0, f64::max));
-    text += &bars("CPU by generator thread", "In the measured phases.", axis, &share);
     let most = tally.shards.iter().map(|shard| f64::from(shard.established_max));
     let most = most.collect::<Vec<_>>();
     let axis = Axis::linear(most.iter().copied().fold(0.0, f64::max), count);

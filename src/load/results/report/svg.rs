@@ -13,8 +13,9 @@ const LEFT: f64 = 48.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 24.0;
-/// Marks along an axis, about.
+/// Marks along an axis, about; along that of time, at most.
 const TICKS: f64 = 5.0;
+const TIME_TICKS: f64 = 7.0;
 
 /// What is along a side of the plot: where values lie, and which are marked.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl Axis {
         let min = decade_step(min.max(0.001), false);
         let max = decade_step(max.max(min * 1.01), true).max(min * 2.0);
         let decades = (max / min).log10();
-        let steps: &[f64] = if decades <= 2.6 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let steps: &[f64] = if decades <= 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let mut ticks = Vec::new();
         let mut decade = 10f64.powf(min.log10().floor());
         while decade <= max * 1.001 {
@@ -81,8 +82,8 @@ impl Axis {
             _ => (3_600.0, "h"),
         };
         let steps = [1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
-        let fits = |step: &&f64| max_s / unit_s / **step <= TICKS;
-        let step = steps.iter().find(fits).copied().unwrap_or(nice(max_s / unit_s / TICKS));
+        let fits = |step: &&f64| max_s / unit_s / **step <= TIME_TICKS;
+        let step = steps.iter().find(fits).copied().unwrap_or(nice(max_s / unit_s / TIME_TICKS));
         let mut ticks = vec![(0.0, "0".to_owned())];
         let mut at = step;
         while at * unit_s <= max_s {
@@ -351,8 +352,8 @@ mod tests {
             labels(&Axis::log_ms(0.05, 3_000.0)),
             ["100 µs", "1 ms", "10 ms", "100 ms", "1 s"]
         );
-        assert_eq!(labels(&Axis::time(330.0)), ["0", "2 min", "4 min"]);
-        assert_eq!(labels(&Axis::time(12.0)), ["0", "5 s", "10 s"]);
+        assert_eq!(labels(&Axis::time(330.0)), ["0", "1 min", "2 min", "3 min", "4 min", "5 min"]);
+        assert_eq!(labels(&Axis::time(12.0)), ["0", "2 s", "4 s", "6 s", "8 s", "10 s", "12 s"]);
         let nines = ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"];
         assert_eq!(labels(&Axis::nines(10_000.0)), nines);
         assert!(Axis::places(1_000).ticks.len() <= 10);
