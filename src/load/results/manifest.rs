@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Map, Value, json};
 
 use super::summary::speech;
+use super::text::cut;
 use super::{rounded, tally, time};
 use crate::load::plan::Plan;
 use ringmesh_runtime::load::script::{Endpoint, Script, Workload};
@@ -160,9 +161,7 @@ fn mitigations() -> Map<String, Value> {
 
 /// A short file of the kernel.
 fn text(path: impl AsRef<Path>) -> Option<String> {
-    let mut text = fs::read_to_string(path).ok()?.trim().to_owned();
-    text.truncate(text.floor_char_boundary(TEXT_MAX));
-    Some(text)
+    Some(cut(fs::read_to_string(path).ok()?.trim(), TEXT_MAX).to_owned())
 }
 
 fn generator(plan: &Plan) -> Value {

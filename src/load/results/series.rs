@@ -1,6 +1,7 @@
 //! What the report draws over time, bounded whatever the length of the run: points that are too
 //! many are joined with their neighbours, so that a peak stays visible.
 
+use super::float;
 use super::hdr::{self, Long};
 use super::tally::Count;
 use crate::load::record::{NodeMetrics, Resources, Second};
@@ -60,6 +61,11 @@ impl<T: Join> Series<T> {
             }
         }
         (self.points, self.each) = (halved, self.each * 2);
+    }
+
+    /// Whether points stand for several.
+    pub(super) fn joined(&self) -> bool {
+        self.each > 1
     }
 
     pub(super) fn points(&self) -> &[T] {
@@ -157,29 +163,21 @@ impl Join for Moment {
 
 fn heat(times: &Long) -> Vec<u32> {
     let mut rows = vec![0u32; ROWS];
+    let mut row = 0;
+    // Values come in order, so the row is never far.
     for value in times.iter_recorded() {
-        let row = row(value.value_iterated_to());
+        while row + 1 < ROWS && row_us(row + 1) <= float(value.value_iterated_to()) {
+            row += 1;
+        }
         let count = u32::try_from(value.count_at_value()).unwrap_or(u32::MAX);
         rows[row] = rows[row].saturating_add(count);
     }
     rows
 }
 
-/// The row of a time of so many µs, without logarithms: doublings, and equal parts of each.
-fn row(us: u64) -> usize {
-    let us = us.clamp(1, 1 << 32);
-    let doubling = us.ilog2();
-    let part = (us - (1 << doubling)) * u64::from(ROWS_PER_DOUBLING) >> doubling;
-    let row = u64::from(doubling * ROWS_PER_DOUBLING) + part;
-    usize::try_from(row).unwrap_or(ROWS).min(ROWS - 1)
-}
-
 /// The shortest time of a row, µs.
 pub(super) fn row_us(row: usize) -> f64 {
-    let per = f64::from(ROWS_PER_DOUBLING);
-    let row = u32::try_from(row).unwrap_or(u32::MAX);
-    let (doubling, part) = (row / ROWS_PER_DOUBLING, row % ROWS_PER_DOUBLING);
-    f64::from(doubling).exp2() * (1.0 + f64::from(part) / per)
+    (float(row as u64) / f64::from(ROWS_PER_DOUBLING)).exp2()
 }
 
 /// CPU times are sums since the begin, so the later reading stands for both.
@@ -296,7 +294,10 @@ mod tests {
             let mut series = Series::new();
             (0..count).for_each(|n| series.push(Span(n, n + 1)));
             let points = series.points();
-            assert!(points.len() <= POINTS_MAX && points.len() as u32 >= count.min(500));
+            assert!(
+                points.len() <= POINTS_MAX
+                    && points.len() >= usize::try_from(count).unwrap().min(500)
+            );
             assert_eq!(points.first().map_or(0, |span| span.0), 0);
             assert_eq!(points.last().map_or(0, |span| span.1), count);
             assert!(points.windows(2).all(|pair| pair[0].1 == pair[1].0));
@@ -304,12 +305,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_begin_where_their_times_do() {
-        for us in [1, 2, 3, 4, 5, 7, 8, 100, 1_000, 120_000_000, u64::MAX] {
-            let row = row(us);
-            assert!(row_us(row) <= super::super::float(us), "{us} in row {row}");
-            assert!(row == ROWS - 1 || super::super::float(us) < row_us(row + 1), "{us}");
+    fn times_fall_into_rows_that_double_every_four() {
+        let mut times = hdr::long();
+        for us in [1, 2, 4, 5, 1_000, 1_100, 120_000_000] {
+            times.record(us).unwrap();
         }
+        let rows = heat(&times);
+        let used = (0..ROWS).filter(|row| rows[*row] > 0).collect::<Vec<_>>();
+        assert_eq!(used, [0, 4, 8, 9, 39, 40, 107]);
+        assert_eq!((row_us(8), row_us(40)), (4.0, 1_024.0));
     }
 
     #[test]

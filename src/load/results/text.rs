@@ -150,6 +150,12 @@ pub(crate) fn shortened(text: &str, max: usize) -> String {
     text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// The begin of a text, at most so many bytes.
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
 /// Lines that fit, broken at blanks where there are any; those after the first are indented alike.
 pub(crate) fn wrapped(text: &mut String, first: &str, words: &str) {
     let indent = " ".repeat(first.chars().count());

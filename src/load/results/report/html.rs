@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::load::results::text::cut;
+
 /// Longest text that a page quotes, bytes: a plan, a scenario.
 const QUOTE_MAX: usize = 64 << 10;
 
@@ -48,7 +50,7 @@ pub(super) fn plot(heading: &str, legend: &[(&str, &str)], remark: &str, svg: &s
     if !remark.is_empty() {
         write!(text, "<small>{}</small>", escaped(remark)).expect("memory");
     }
-    write!(text, "</figcaption>{svg}</figure>\n").expect("memory");
+    writeln!(text, "</figcaption>{svg}</figure>").expect("memory");
     text
 }
 
@@ -77,14 +79,14 @@ pub(super) fn list(pairs: &[(String, String)]) -> String {
     let mut text = String::new();
     for (name, value) in pairs {
         let (name, value) = (escaped(name), escaped(value));
-        write!(text, "<dt>{name}</dt><dd>{value}</dd>\n").expect("memory");
+        writeln!(text, "<dt>{name}</dt><dd>{value}</dd>").expect("memory");
     }
     if text.is_empty() { text } else { format!("<dl>{text}</dl>\n") }
 }
 
 /// A longer text that is folded away.
 pub(super) fn folded(name: &str, text: &str) -> String {
-    let shown = &text[..text.floor_char_boundary(QUOTE_MAX)];
+    let shown = cut(text, QUOTE_MAX);
     let rest = if shown.len() < text.len() { "\n… (cut)" } else { "" };
     let (name, shown) = (escaped(name), escaped(shown));
     format!("<details><summary>{name}</summary><pre>{shown}{rest}</pre></details>\n")

@@ -17,7 +17,10 @@ const SHADES: usize = 8;
 const BARS_MAX: usize = 256;
 /// Colours of lines: the classes `c0` to `c7`.
 const COLOURS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
-const WORST: &str = "Where a point stands for several seconds: the worst of them.";
+const WORST: &str = "Each point is the worst of several seconds.";
+
+/// A line's class, its name, and what it shows of a point.
+type Line<T, Y> = (&'static str, &'static str, fn(&T) -> Y);
 
 /// What all plots over time have in common.
 pub(super) struct Time<'a> {
@@ -44,6 +47,11 @@ impl<'a> Time<'a> {
         format!("<p class=\"soft\">Phases, shaded in turn: {}</p>", escaped(&phases))
     }
 
+    /// A remark on plots of percentiles, which cannot be added up.
+    fn worst(&self) -> &'static str {
+        if self.history.moments.joined() { WORST } else { "" }
+    }
+
     fn moments(&self) -> &'a [Moment] {
         self.history.moments.points()
     }
@@ -53,12 +61,7 @@ impl<'a> Time<'a> {
     }
 
     /// Lines of counts: a class, a name, and the count of a moment.
-    fn lines(
-        &self,
-        heading: &str,
-        lines: &[(&str, &str, &dyn Fn(&Moment) -> f64)],
-        remark: &str,
-    ) -> String {
+    fn lines(&self, heading: &str, lines: &[Line<Moment, f64>], remark: &str) -> String {
         let moments = self.moments();
         let all = lines.iter().flat_map(|(.., value)| moments.iter().map(value));
         let mut plot_ = self.plot(Axis::linear(all.fold(0.0, f64::max), count));
@@ -82,9 +85,9 @@ pub(super) fn connections(time: &Time<'_>) -> String {
     time.lines(
         "Connections",
         &[
-            ("c5", "wanted", &|moment| float(moment.wanted)),
-            ("c1", "opening", &|moment| float(moment.opening)),
-            ("c0", "ready", &|moment| float(moment.established)),
+            ("c5", "wanted", |moment| float(moment.wanted)),
+            ("c1", "opening", |moment| float(moment.opening)),
+            ("c0", "ready", |moment| float(moment.established)),
         ],
         "",
     )
@@ -92,11 +95,11 @@ pub(super) fn connections(time: &Time<'_>) -> String {
 
 pub(super) fn rates(time: &Time<'_>) -> String {
     let updates = time.moments().iter().any(|moment| moment.updates > 0);
-    let lines: [(&str, &str, &dyn Fn(&Moment) -> f64); 4] = [
-        ("c5", "due", &|moment| per_s(moment, moment.due)),
-        ("c0", "answered", &|moment| per_s(moment, moment.answered)),
-        ("c3", "errors", &|moment| per_s(moment, moment.errors)),
-        ("c2", "updates", &|moment| per_s(moment, moment.updates)),
+    let lines: [Line<Moment, f64>; 4] = [
+        ("c5", "due", |moment| per_s(moment, moment.due)),
+        ("c0", "answered", |moment| per_s(moment, moment.answered)),
+        ("c3", "errors", |moment| per_s(moment, moment.errors)),
+        ("c2", "updates", |moment| per_s(moment, moment.updates)),
     ];
     let heading = if updates { "Calls and updates per second" } else { "Calls per second" };
     time.lines(heading, &lines[..if updates { 4 } else { 3 }], "")
@@ -110,7 +113,7 @@ pub(super) fn latency(time: &Time<'_>) -> String {
         return String::new();
     }
     let mut drawn = time.plot(Axis::log_ms(min, max));
-    let lines: [(&str, &str, fn(&Latency) -> f64); 5] = [
+    let lines: [Line<Latency, f64>; 5] = [
         ("c5", "max", |latency| latency.max),
         ("c3", "p99.9", |latency| latency.p999),
         ("c1", "p99", |latency| latency.p99),
@@ -122,7 +125,12 @@ pub(super) fn latency(time: &Time<'_>) -> String {
         drawn.line(class, time.moments().iter().map(point));
     }
     let legend = lines.map(|(class, name, _)| (class, name));
-    plot("Latency over time", &legend, WORST, &drawn.finish("Percentiles of latency over time"))
+    plot(
+        "Latency over time",
+        &legend,
+        time.worst(),
+        &drawn.finish("Percentiles of latency over time"),
+    )
 }
 
 pub(super) fn late(time: &Time<'_>) -> String {
@@ -133,7 +141,7 @@ pub(super) fn late(time: &Time<'_>) -> String {
     let mut drawn = time.plot(Axis::linear(max, milliseconds));
     drawn.line("c1", time.moments().iter().map(|m| (middle(m), m.late_p99_ms)));
     let heading = "Sent late by the generator";
-    plot(heading, &[("c1", "p99")], WORST, &drawn.finish(heading))
+    plot(heading, &[("c1", "p99")], time.worst(), &drawn.finish(heading))
 }
 
 /// Which share of calls took at most so long.
@@ -203,7 +211,7 @@ fn shade_of(calls: u64, most: u64) -> usize {
 
 pub(super) fn cpu(time: &Time<'_>, machine_cores: f64) -> String {
     let server = time.history.before.is_some_and(|before| before.server_cpu_s.is_some());
-    let known: [(&str, &str, fn(&Resources) -> Option<f64>); 3] = [
+    let known: [Line<Resources, Option<f64>>; 3] = [
         ("c5", "machine", |now| Some(now.machine_busy_s)),
         ("c1", "generator", |now| Some(now.generator_cpu_s)),
         ("c0", "server", |now| now.server_cpu_s),
@@ -233,9 +241,6 @@ fn readings(time: &Time<'_>) -> Vec<Resources> {
     before.iter().chain(all).copied().collect()
 }
 
-/// A line of bytes: its class, its name, and its value in a reading.
-type Size = (&'static str, &'static str, fn(&Resources) -> Option<u64>);
-
 pub(super) fn memory(time: &Time<'_>) -> String {
     sizes(
         time,
@@ -258,9 +263,10 @@ pub(super) fn kernel_memory(time: &Time<'_>) -> String {
     )
 }
 
-fn sizes(time: &Time<'_>, heading: &str, known: &[Size]) -> String {
+fn sizes(time: &Time<'_>, heading: &str, known: &[Line<Resources, Option<u64>>]) -> String {
     let readings = readings(time);
-    let sizes = |of: &Size| readings.iter().filter_map(|now| (of.2)(now)).max();
+    let sizes =
+        |of: &Line<Resources, Option<u64>>| readings.iter().filter_map(|now| (of.2)(now)).max();
     let known = known.iter().filter(|size| sizes(size).is_some()).collect::<Vec<_>>();
     let Some(max) = known.iter().filter_map(|size| sizes(size)).max() else {
         return String::new();
@@ -339,11 +345,11 @@ pub(super) fn nodes(time: &Time<'_>, names: &[String]) -> String {
     let grown = |of: fn(&NodePoint) -> f64, was: &NodePoint, now: &NodePoint| {
         ratio((of(now) - of(was)).max(0.0), now.at_s - was.at_s)
     };
-    let kinds: [(&str, fn(&NodePoint) -> f64); 2] = [
-        ("Requests per second by node", |point| point.requests),
-        ("Busy cores by node", |point| point.cpu_s),
+    let kinds: [Line<NodePoint, f64>; 2] = [
+        ("", "Requests per second by node", |point| point.requests),
+        ("", "Busy cores by node", |point| point.cpu_s),
     ];
-    for (heading, of) in kinds {
+    for (_, heading, of) in kinds {
         let rates = nodes.iter().map(|node| {
             let pairs = node.points().windows(2);
             pairs.map(|pair| (pair[1].at_s, grown(of, &pair[0], &pair[1]))).collect::<Vec<_>>()

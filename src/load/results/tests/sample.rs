@@ -2,15 +2,23 @@
 //!
 //! `RINGMESH_SAMPLE=/tmp/sample cargo test --lib writes_a_sample_folder` leaves it there.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use ringmesh_runtime::load::sample::{Fault, WorkloadSample, record_ns};
 use ringmesh_runtime::load::script::{Kind, PhaseKind};
 
 use super::made_up::{phase, plan, second, surroundings, workload};
 use crate::load::plan::Plan;
-use crate::load::record::{Ended, NodeMetrics, Resources, Second};
-use crate::load::results::{Folder, float};
+use crate::load::record::{Ended, NodeMetrics, Resources, Second, Summary};
+use crate::load::results::tally::is_measured;
+use crate::load::results::{Folder, float, hdr};
 
 /// Numbers without a pattern, the same each time.
 struct Dice(u64);
@@ -19,6 +27,12 @@ impl Dice {
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         float(self.0 >> 33) / float(1 << 31)
+    }
+
+    /// A time near so many ms, now and then far above.
+    fn near(&mut self, ms: f64) -> u64 {
+        let time = Duration::from_secs_f64(self.skewed() * ms / 1e3);
+        time.as_nanos().try_into().unwrap()
     }
 
     /// Most near 1, a few far above.
@@ -31,19 +45,19 @@ impl Dice {
 fn calls(sample: &mut WorkloadSample, dice: &mut Dice, rate: u64, slow: f64) {
     (sample.due, sample.sent, sample.answered) = (rate, rate, rate);
     for _ in 0..2_000 {
-        let ms = 1.4 * slow * dice.skewed();
-        record_ns(&mut sample.latency, (ms * 1e6) as u64);
-        record_ns(&mut sample.service, (ms * 0.8e6) as u64);
+        let ns = dice.near(1.4 * slow);
+        record_ns(&mut sample.latency, ns);
+        record_ns(&mut sample.service, ns / 5 * 4);
     }
 }
 
-fn fill(plan: &Plan, second: &mut Second, dice: &mut Dice, spoiled: bool) {
+fn fill(plan: &Plan, second: &mut Second, at_s: u32, dice: &mut Dice, spoiled: bool) {
     let kind = plan.script.phases[second.phase].kind;
     let (rate, slow) = match kind {
         PhaseKind::Burst => (80_000, 4.0),
         PhaseKind::Drain => (5_000, 1.0),
         PhaseKind::Ramp => (0, 2.0),
-        _ => (50_000, 1.0 + f64::from(u8::from(second.from_s as u32 % 60 == 59)) * 15.0),
+        _ => (50_000, 1.0 + f64::from(u8::from(at_s % 60 == 59)) * 15.0),
     };
     let ready = second.wanted;
     let sample = &mut second.workloads[0];
@@ -51,13 +65,13 @@ fn fill(plan: &Plan, second: &mut Second, dice: &mut Dice, spoiled: bool) {
     sample.opening = if kind == PhaseKind::Ramp { 800 } else { 0 };
     sample.opened = if kind == PhaseKind::Ramp { 10_000 } else { 0 };
     (0..sample.opened / 10).for_each(|_| {
-        record_ns(&mut sample.opening_time, (dice.skewed() * 3e6) as u64);
-        record_ns(&mut sample.first_call, (dice.skewed() * 6e6) as u64);
+        record_ns(&mut sample.opening_time, dice.near(3.0));
+        record_ns(&mut sample.first_call, dice.near(6.0));
     });
     if rate > 0 {
         calls(sample, dice, rate, slow);
     }
-    if spoiled && second.from_s as u32 % 40 == 25 {
+    if spoiled && at_s % 40 == 25 {
         sample.faults[Fault::Timeout.index()] = 12;
         sample.faults[Fault::Status.index()] = 3;
         let text = "503 Service Unavailable: <b>draining</b> & \"busy\"";
@@ -66,11 +80,11 @@ fn fill(plan: &Plan, second: &mut Second, dice: &mut Dice, spoiled: bool) {
     }
     let listeners = &mut second.workloads[1];
     listeners.established = ready - ready * 7 / 10;
-    if second.from_s as u32 % 10 == 9 && kind == PhaseKind::Hold {
+    if at_s % 10 == 9 && kind == PhaseKind::Hold {
         listeners.updates = 30_000;
-        (0..3_000).for_each(|_| record_ns(&mut listeners.delivery, (dice.skewed() * 9e7) as u64));
+        (0..3_000).for_each(|_| record_ns(&mut listeners.delivery, dice.near(90.0)));
     }
-    (0..200).for_each(|_| record_ns(&mut second.late, (dice.skewed() * 5e4) as u64));
+    (0..200).for_each(|_| record_ns(&mut second.late, dice.near(0.05)));
     let busy = if rate > 0 { 0.62 } else { 0.4 };
     for shard in &mut second.shards {
         shard.established = ready / u32::from(plan.shards);
@@ -138,7 +152,7 @@ fn write(shards: u16, spoiled: bool, ended: Ended) {
     folder.add_resources(&sums).unwrap();
     for at_s in 0..if spoiled { 297 } else { 331 } {
         let mut second = second(&plan, at_s);
-        fill(&plan, &mut second, &mut dice, spoiled);
+        fill(&plan, &mut second, at_s, &mut dice, spoiled);
         if spoiled {
             second.shards[1].cpu_s = 0.97;
         }
@@ -157,6 +171,7 @@ fn write(shards: u16, spoiled: bool, ended: Ended) {
     }
     let summary = folder.finish(ended).unwrap();
     assert_eq!(summary.generator_saturated, spoiled, "{:?}", summary.generator_saturated_why);
+    read_back(&plan, &summary);
     let page = fs::read_to_string(plan.out.join("report.html")).unwrap();
     assert_eq!(page.contains("GENERATOR SATURATED"), spoiled);
     assert_eq!(page.contains("INTERRUPTED"), spoiled);
@@ -170,6 +185,31 @@ fn write(shards: u16, spoiled: bool, ended: Ended) {
     if std::env::var_os("RINGMESH_SAMPLE").is_none() {
         fs::remove_dir_all(&plan.out).unwrap();
     }
+}
+
+/// The interval log tells the same as the summary.
+fn read_back(plan: &Plan, summary: &Summary) {
+    let log = fs::read(plan.out.join("latency.hlog")).unwrap();
+    let mut sums = BTreeMap::<Option<String>, Histogram<u64>>::new();
+    for entry in IntervalLogIterator::new(&log) {
+        let LogEntry::Interval(interval) = entry.unwrap() else { continue };
+        let phase = plan
+            .script
+            .phase_at(u64::try_from(interval.start_timestamp().as_nanos()).unwrap())
+            .unwrap();
+        if !is_measured(&plan.script, phase) {
+            continue;
+        }
+        let bytes = STANDARD.decode(interval.encoded_histogram()).unwrap();
+        let times: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+        let tag = interval.tag().map(|tag| tag.as_str().to_owned());
+        let sum = sums.entry(tag).or_insert_with(|| Histogram::new(3).unwrap());
+        sum.add(times).unwrap();
+    }
+    let told = |tag: Option<&str>| hdr::percentiles(&sums[&tag.map(str::to_owned)]);
+    assert_eq!(told(None), summary.latency_ms);
+    assert_eq!(told(Some("calls")), summary.workloads[0].latency_ms);
+    assert_eq!(told(Some("listeners.delivery")), summary.delivery_ms);
 }
 
 #[test]
