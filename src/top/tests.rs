@@ -71,7 +71,7 @@ fn rates_are_of_the_time_between_both_answers() {
     assert_eq!(view.cpus, Some(0.75));
     // The five short ticks were before.
     assert_eq!((first.tick_ns_p99, first.tick_ns_max), (Some(20_480), Some(20_480)));
-    assert_eq!((total.connections, total.mailbox, total.memory_bytes), (24_690, 6, 4_096));
+    assert_eq!((total.connections, total.mailbox, total.memory_bytes), (24_690, 4, 4_096));
     assert_eq!(total.refusals, Grown { total: 10, by: 0 });
     let slow = Slow { shard: 1, seconds_ago: 5, us: 1_235.5, completions: 64, answered: 60 };
     assert_eq!((view.slowest.len(), &view.slowest[0]), (2, &slow));
@@ -104,11 +104,11 @@ fn a_wide_terminal_shows_everything() {
             "shard  cpu  conns  streams  sessions  calls  req/s     in/s    out/s  ticks/s  busy  \
              tick p99  tick max  refused  enobufs  re-arms  mailbox   memory",
             "  all    -  24690       30        14      6   6000  2.72MiB  1.72MiB     6000   50%      \
-             20µs      20µs       10       12       16        6  4.00KiB",
+             20µs      20µs       10       12       16        4  4.00KiB",
             "    0    0  12345       15         7      3   2000   928KiB   586KiB     2000   50%      \
-             20µs      20µs        5        6        8        3  2.00KiB",
+             20µs      20µs        5        6        8        2  2.00KiB",
             "    1    1  12345       15         7      3   4000  1.81MiB  1.14MiB     4000   50%      \
-             20µs      20µs        5        6        8        3  2.00KiB",
+             20µs      20µs        5        6        8        2  2.00KiB",
             "",
             "slowest ticks of the last minute",
             "  1.24ms  shard 1     5 s ago, 64 completions, 60 answered",

@@ -149,7 +149,7 @@ impl Delta<'_> {
             enobufs: self.grown(|s| s.buffers.enobufs),
             rearms: self.grown(|s| s.buffers.rearms),
             refusals: self.grown(|s| s.refusals.values().sum()),
-            mailbox: shard.mailbox_depth.values().sum(),
+            mailbox: waiting(shard),
             memory_bytes: shard.budget.used_bytes,
         }
     }
@@ -173,6 +173,12 @@ impl Delta<'_> {
         ticks.retain(|_, count| *count > 0);
         ticks
     }
+}
+
+/// Messages that wait, but for the question that this answers.
+fn waiting(shard: &Shard) -> u64 {
+    let question = u64::from(shard.mailbox_depth.get("requests").is_some_and(|&depth| depth > 0));
+    shard.mailbox_depth.values().sum::<u64>() - question
 }
 
 /// What `share` of the ticks took less than.
