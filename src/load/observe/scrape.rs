@@ -215,7 +215,7 @@ mod tests {
         let (out, scrapes) = bounded(16);
         let scrapers = Scrapers::start(&[alive, dead.expect("bound")], &out).expect("threads");
         drop(out);
-        let mut told: [Option<Result<Vec<(String, f64)>, String>>; 2] = [None, None];
+        let mut told = [None, None];
         while told.iter().any(Option::is_none) {
             let scrape = scrapes.recv_timeout(Duration::from_secs(30)).expect("an answer");
             told[scrape.node].get_or_insert(scrape.values);

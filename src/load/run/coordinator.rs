@@ -126,7 +126,7 @@ impl<'p> Coordinator<'p> {
             let samples = self.roles.samples.clone();
             let scrapes = self.scrapes.clone();
             select! {
-                recv(samples) -> sample => sample.into_iter().for_each(|sample| self.on_sample(sample)),
+                recv(samples) -> sample => sample.into_iter().for_each(|sample| self.on_sample(*sample)),
                 recv(news) -> news => news.into_iter().for_each(|news| self.on_news(&news)),
                 recv(scrapes) -> scrape => {
                     scrape.into_iter().for_each(|scrape| self.on_scrape(scrape, folder));
@@ -174,7 +174,7 @@ impl<'p> Coordinator<'p> {
             News::Done(role) => {
                 // Its samples were sent before.
                 while let Ok(sample) = self.roles.samples.try_recv() {
-                    self.on_sample(sample);
+                    self.on_sample(*sample);
                 }
                 self.merge.end(*role);
                 self.running -= 1;
@@ -183,12 +183,12 @@ impl<'p> Coordinator<'p> {
         }
     }
 
-    fn on_sample(&mut self, sample: Box<Sample>) {
+    fn on_sample(&mut self, sample: Sample) {
         let shard = usize::from(sample.shard);
         if let Some(cpu_s) = thread_cpu_s(self.threads[shard]) {
             self.cpu_s[shard] = self.cpu_s[shard].max(cpu_s);
         }
-        self.merge.add(*sample);
+        self.merge.add(sample);
     }
 
     fn on_scrape(&mut self, scrape: Scrape, folder: &mut Folder) {
@@ -244,7 +244,7 @@ impl<'p> Coordinator<'p> {
     /// What is left when all roles have ended.
     fn finish(&mut self, folder: &mut Folder) {
         while let Ok(sample) = self.roles.samples.try_recv() {
-            self.on_sample(sample);
+            self.on_sample(*sample);
         }
         let cpu_s = self.cpu_s.clone();
         for second in self.merge.finish(|role| cpu_s[usize::from(role)]) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use ringmesh_runtime::load::sample::{Times, times};
+use ringmesh_runtime::load::sample::{Times, WorkloadSample, times};
 use ringmesh_runtime::load::script::Script;
 
 use crate::config::one_line;
@@ -99,9 +99,7 @@ pub(crate) fn second(script: &Script, second: &Second) -> String {
 /// The figures of a second.
 pub(crate) fn figures(second: &Second) -> String {
     let length_s = (second.to_s - second.from_s).max(0.001);
-    let sum = |of: fn(&ringmesh_runtime::load::sample::WorkloadSample) -> u64| {
-        second.workloads.iter().map(of).sum::<u64>()
-    };
+    let sum = |of: fn(&WorkloadSample) -> u64| second.workloads.iter().map(of).sum::<u64>();
     let per_s = |count: u64| figure(count as f64 / length_s);
     let established = sum(|of| of.established.into());
     let mut line = format!("{established}/{} connections", second.wanted);
@@ -125,18 +123,17 @@ pub(crate) fn figures(second: &Second) -> String {
 
 /// The times that say most of a second: of calls, or else of updates, or else of opening.
 fn times_of(second: &Second) -> Option<(&'static str, Times)> {
-    let kinds: [(&str, fn(&ringmesh_runtime::load::sample::WorkloadSample) -> &Times); 3] = [
-        ("", |of| &of.latency),
-        ("delivery ", |of| &of.delivery),
-        ("opening ", |of| &of.opening_time),
-    ];
-    kinds.into_iter().find_map(|(name, of)| {
+    let merged = |of: fn(&WorkloadSample) -> &Times| {
         let mut all = times();
         for workload in &second.workloads {
             all.add(of(workload)).expect("the same bounds");
         }
-        (!all.is_empty()).then_some((name, all))
-    })
+        (!all.is_empty()).then_some(all)
+    };
+    let named = |name, all: Option<Times>| all.map(|all| (name, all));
+    named("", merged(|of| &of.latency))
+        .or_else(|| named("delivery ", merged(|of| &of.delivery)))
+        .or_else(|| named("opening ", merged(|of| &of.opening_time)))
 }
 
 /// What is said once a child, an admin listener or the user makes a difference.

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ringmesh_runtime::load::sample::{Sample, TargetSample, Times, WorkloadSample, times};
+use ringmesh_runtime::load::sample::{Fault, Sample, TargetSample, Times, WorkloadSample, times};
 use ringmesh_runtime::load::script::Script;
 
 use crate::load::record::{Second, ShardSecond};
@@ -56,7 +56,7 @@ struct Interval {
     late: Times,
     shards: Vec<ShardSecond>,
     ready: Vec<Option<Ready>>,
-    examples: Vec<(ringmesh_runtime::load::sample::Fault, String)>,
+    examples: Vec<(Fault, String)>,
 }
 
 impl Merge {
@@ -261,7 +261,7 @@ fn seconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use ringmesh_runtime::load::sample::{Fault, record_ns};
+    use ringmesh_runtime::load::sample::record_ns;
 
     use super::*;
     use crate::load::run::fixtures::script;

@@ -33,7 +33,7 @@ use nix::libc::pid_t;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use ringmesh_ring::Clock;
-use ringmesh_runtime::load::script::Endpoint;
+use ringmesh_runtime::load::script::{Endpoint, Seat};
 
 use super::observe::{Observer, scrape};
 use super::plan::Plan;
@@ -186,7 +186,7 @@ fn keep_to(cpus: &[usize]) {
 fn hand_out(plan: &Plan, sockets: Vec<OwnedFd>) -> Vec<Vec<Adopted>> {
     let mut handed: Vec<Vec<Adopted>> = (0..plan.shards).map(|_| Vec::new()).collect();
     for (place, socket) in (0..).zip(sockets) {
-        let is_its = |seat: &ringmesh_runtime::load::script::Seat| {
+        let is_its = |seat: &Seat| {
             let target = &plan.script.targets[usize::from(seat.target)];
             target.remote == Endpoint::Adopted(place)
         };
@@ -228,6 +228,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
+    use ringmesh_runtime::load::script::Target;
+
     use super::*;
 
     #[test]
@@ -250,9 +252,7 @@ mod tests {
         let target = script.targets[0].clone();
         for place in 0..2 {
             let remote = Endpoint::Adopted(place);
-            script
-                .targets
-                .push(ringmesh_runtime::load::script::Target { remote, ..target.clone() });
+            script.targets.push(Target { remote, ..target.clone() });
         }
         script.seats[2].target = 2;
         script.seats[3].target = 1;

@@ -68,7 +68,7 @@ impl Roles {
                 start_ns: 0,
                 samples: sender.clone(),
                 leave: leave.clone(),
-                seed: plan.seed.wrapping_add(u64::from(shard).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                seed: seed_of(plan.seed, shard),
             };
             let cpus = plan.cpus.len().max(1);
             let cpu = plan.cpus.get(usize::from(shard) % cpus).copied();
@@ -91,6 +91,15 @@ impl Roles {
         self.leave.ask(wish);
         self.doorbells.iter().for_each(Doorbell::ring);
     }
+}
+
+/// A role's own seed (the finalizer of MurmurHash3). Seeds at a fixed distance from each other could
+/// give roles the same numbers, one or more late.
+fn seed_of(seed: u64, shard: u16) -> u64 {
+    let mut mixed = seed ^ ((u64::from(shard) + 1) << 48);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ (mixed >> 33)
 }
 
 /// The sizes of a role's ring.
@@ -169,4 +178,18 @@ fn set_up(crew: Crew) -> Result<(Ring, LoadConfig), StartError> {
         })?;
     }
     Ok((ring, crew.config))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_role_of_every_seed_has_a_seed_of_its_own() {
+        let seeds: BTreeSet<u64> =
+            (0..50).flat_map(|seed| (0..64).map(move |shard| seed_of(seed, shard))).collect();
+        assert_eq!(seeds.len(), 50 * 64);
+    }
 }

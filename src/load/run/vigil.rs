@@ -4,7 +4,7 @@
 //! Gone means: clients are wanted, none is ready, none became ready, nothing was answered, and
 //! connections are refused or none is even tried after some were lost; for a few seconds.
 
-use ringmesh_runtime::load::sample::Fault;
+use ringmesh_runtime::load::sample::{Fault, WorkloadSample};
 
 use crate::load::record::Second;
 
@@ -22,9 +22,7 @@ pub(crate) struct Vigil {
 impl Vigil {
     /// Takes a second in; one line why the run is to end, if it is.
     pub(crate) fn note(&mut self, second: &Second) -> Option<String> {
-        let sum = |of: fn(&ringmesh_runtime::load::sample::WorkloadSample) -> u64| {
-            second.workloads.iter().map(of).sum::<u64>()
-        };
+        let sum = |of: fn(&WorkloadSample) -> u64| second.workloads.iter().map(of).sum::<u64>();
         let established = sum(|of| of.established.into());
         let opening = sum(|of| of.opening.into());
         let lost = sum(|of| of.lost);
