@@ -23,9 +23,9 @@ mod verdict;
 
 pub(crate) use folder::{Folder, INCOMPLETE, SUMMARY};
 pub(crate) use manifest::{Servers, Surroundings};
-pub(crate) use text::summary as in_words;
 pub(crate) use report::{document, escaped, table};
 pub(crate) use summary::FORMAT;
+pub(crate) use text::summary as in_words;
 pub(crate) use text::{marks, shortened, wrapped};
 
 /// `part / whole`, or 0 where that is no finite number.

@@ -19,7 +19,7 @@ use super::lines;
 use super::merge::Merge;
 use super::roles::Roles;
 use super::view::View;
-use super::vigil::Vigil;
+use super::vigil::{Gone, Vigil};
 use crate::boot::StartError;
 use crate::load::observe::scrape::{Scrape, Scrapers};
 use crate::load::observe::{Observer, thread_cpu_s};
@@ -34,6 +34,9 @@ const BEYOND_NS: u64 = 30 * SECOND_NS;
 const ABORT_NS: u64 = 10 * SECOND_NS;
 /// Answers of admin listeners that wait to be written.
 const SCRAPES_WAITING_MAX: usize = 64;
+
+/// How long a target may take to accept a connection when all seem gone.
+const KNOCK_MAX: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(super) struct Coordinator<'p> {
@@ -219,9 +222,9 @@ impl<'p> Coordinator<'p> {
         self.view.show(second);
         self.write(|| folder.add_second(second));
         if self.wish == Wish::Stay
-            && let Some(why) = self.vigil.note(second)
+            && let Some(gone) = self.vigil.note(&self.plan.script, second)
         {
-            self.fail(why, Wish::Abort);
+            self.fail(words_of(&gone, super::knock(self.plan, KNOCK_MAX)), Wish::Abort);
         }
     }
 
@@ -308,5 +311,22 @@ impl<'p> Coordinator<'p> {
         let phases = self.plan.script.phases.iter();
         let ends = phases.map(|phase| phase.start_ns + phase.duration_ns);
         ends.filter(|&end_ns| end_ns > ns).fold(second_ns, u64::min)
+    }
+}
+
+/// Why a run ends whose servers seem gone; `there` is what a new connection came to.
+fn words_of(gone: &Gone, there: Result<(), StartError>) -> String {
+    let Gone { lost, since_s } = gone;
+    match (lost, there) {
+        (0, Ok(())) => "every connection is refused, though a single one is not".to_owned(),
+        (0, Err(_)) => "every connection is refused".to_owned(),
+        (lost, Ok(())) => format!(
+            "all {lost} connections were lost by {since_s:.0} s of the run, and the scenario makes \
+             no new ones; the server accepts them"
+        ),
+        (lost, Err(_)) => format!(
+            "the server is gone: {lost} connections were lost by {since_s:.0} s of the run, and new \
+             ones are refused"
+        ),
     }
 }

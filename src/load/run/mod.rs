@@ -107,7 +107,7 @@ pub(crate) fn run(plan: Plan) -> Result<Outcome, StartError> {
         .map_err(|error| StartError::unavailable(format!("cannot handle signals: {error}")))?;
     boot::raise_file_limit();
     boot::abort_on_bugs();
-    knock(&plan)?;
+    knock(&plan, KNOCK_MAX)?;
     let (children, sockets) = Children::start(&plan.children)?;
     keep_to(&plan.cpus);
     let observer = Observer::new(&plan, &children.pids());
@@ -158,10 +158,10 @@ fn begin(
 }
 
 /// Whether anybody listens at each target: better told now than by a run that counts refusals.
-fn knock(plan: &Plan) -> Result<(), StartError> {
+fn knock(plan: &Plan, patience: Duration) -> Result<(), StartError> {
     for target in &plan.script.targets {
         let Endpoint::Ip { to, .. } = target.remote else { continue };
-        TcpStream::connect_timeout(&to, KNOCK_MAX).map_err(|error| {
+        TcpStream::connect_timeout(&to, patience).map_err(|error| {
             StartError::unavailable(format!(
                 "{}: {}: start the server first, or give another --target",
                 target.name, error
@@ -239,7 +239,7 @@ mod tests {
         let to = free.expect("a free port");
         let script = Arc::get_mut(&mut plan.script).expect("nobody shares it");
         script.targets[0].remote = Endpoint::Ip { to, sources: None };
-        let error = knock(&plan).expect_err("nobody listens");
+        let error = knock(&plan, KNOCK_MAX).expect_err("nobody listens");
         let line = "http://127.0.0.1:8080/mcp: Connection refused (os error 111): start the server \
                     first, or give another --target";
         assert_eq!((error.to_string().as_str(), error.exit_code()), (line, 69));

@@ -1,10 +1,12 @@
-//! Is there still a server? A run whose servers are all gone ends early rather than to count
-//! refusals for the rest of its time.
+//! Is there still a server? A run whose servers are all gone ends early rather than to count what is
+//! missing for the rest of its time.
 //!
 //! Gone means: clients are wanted, none is ready, none became ready, nothing was answered, and
-//! connections are refused or none is even tried after some were lost; for a few seconds.
+//! either connections are refused, or all were lost and the script connects none anew; for a few
+//! seconds. A client that was lost stays so until the script has it connect again.
 
 use ringmesh_runtime::load::sample::{Fault, WorkloadSample};
+use ringmesh_runtime::load::script::{Phase, Script};
 
 use crate::load::record::Second;
 
@@ -14,102 +16,113 @@ const GONE_S: f64 = 2.0;
 /// Looks at each second. See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Vigil {
-    established: u64,
     lost: u64,
     gone_s: f64,
 }
 
+/// There is no server any more, or there never was one.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Gone {
+    /// Connections that were lost; 0 where none was ever made.
+    pub(crate) lost: u64,
+    /// When it was noticed first, s of the run.
+    pub(crate) since_s: f64,
+}
+
 impl Vigil {
-    /// Takes a second in; one line why the run is to end, if it is.
-    pub(crate) fn note(&mut self, second: &Second) -> Option<String> {
+    /// Takes a second in; whether the run is to end for it.
+    pub(crate) fn note(&mut self, script: &Script, second: &Second) -> Option<Gone> {
         let sum = |of: fn(&WorkloadSample) -> u64| second.workloads.iter().map(of).sum::<u64>();
-        let established = sum(|of| of.established.into());
         let opening = sum(|of| of.opening.into());
-        let lost = sum(|of| of.lost);
         let refused = sum(|of| of.faults[Fault::ConnectRefused.index()]);
-        let active = established + sum(|of| of.opened) + sum(|of| of.answered) > 0;
-        self.established = self.established.max(established).max(sum(|of| of.opened));
-        self.lost += lost;
-        let hopeless = refused > 0 || (opening == 0 && self.lost > 0);
-        if active || second.wanted == 0 || !hopeless {
+        let active = sum(|of| u64::from(of.established) + of.opened + of.answered) > 0;
+        self.lost += sum(|of| of.lost);
+        let all_lost = self.lost > 0 && opening == 0 && !connects_more(script, second.phase);
+        if active || second.wanted == 0 || !(refused > 0 || all_lost) {
             self.gone_s = 0.0;
             return None;
         }
         self.gone_s += second.to_s - second.from_s;
-        if self.gone_s < GONE_S {
-            return None;
-        }
-        Some(match self.established {
-            0 => "no server accepts connections: all of them are refused".to_owned(),
-            _ => format!(
-                "the server is gone: {} connections were lost and new ones are refused, since \
-                 about {:.0} s of the run",
-                self.lost,
-                second.to_s - self.gone_s,
-            ),
-        })
+        let since_s = second.to_s - self.gone_s;
+        (self.gone_s >= GONE_S).then_some(Gone { lost: self.lost, since_s })
     }
+}
+
+/// Whether clients connect in this phase or later.
+fn connects_more(script: &Script, phase: usize) -> bool {
+    let is_more =
+        |phase: &Phase| phase.connections_to > phase.connections_from || phase.churn_per_s > 0.0;
+    let later = script.phases.iter().skip(phase + 1);
+    script.phases.iter().skip(phase).any(is_more) || later.clone().any(|phase| phase.reconnect > 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::load::run::fixtures::second;
+    use std::sync::Arc;
 
-    fn note(vigil: &mut Vigil, from_s: f64, change: impl Fn(&mut Second)) -> Option<String> {
-        let mut second = second(from_s);
-        second.wanted = 100;
-        change(&mut second);
-        vigil.note(&second)
+    use super::*;
+    use crate::load::run::fixtures;
+
+    /// Looks at seconds of the last of these phases.
+    fn note(
+        vigil: &mut Vigil,
+        phases: &[(u64, u32, u32)],
+        from_s: f64,
+        change: impl Fn(&mut WorkloadSample),
+    ) -> Option<Gone> {
+        let script = Arc::new(fixtures::script(phases));
+        let mut second = fixtures::second(from_s);
+        (second.wanted, second.phase) = (100, phases.len() - 1);
+        change(&mut second.workloads[0]);
+        vigil.note(&script, &second)
     }
+
+    const HOLD: &[(u64, u32, u32)] = &[(1_000, 0, 100), (60_000, 100, 100)];
+    const RAMP: &[(u64, u32, u32)] = &[(60_000, 0, 100)];
 
     #[test]
     fn a_server_that_dies_is_noticed_after_two_seconds() {
         let mut vigil = Vigil::default();
-        let healthy = |second: &mut Second| second.workloads[0].established = 100;
-        assert_eq!(note(&mut vigil, 0.0, healthy), None);
-        let dying = |second: &mut Second| {
-            second.workloads[0].lost = 100;
-            second.workloads[0].answered = 7;
-        };
-        assert_eq!(note(&mut vigil, 1.0, dying), None);
-        let refused = |second: &mut Second| {
-            second.workloads[0].faults[Fault::ConnectRefused.index()] = 30;
-            second.workloads[0].opening = 4;
-        };
-        assert_eq!(note(&mut vigil, 2.0, refused), None);
-        let why = note(&mut vigil, 3.0, refused).expect("it is gone");
-        let told = "the server is gone: 100 connections were lost and new ones are refused, since \
-                    about 2 s of the run";
-        assert_eq!(why, told);
+        assert_eq!(note(&mut vigil, HOLD, 0.0, |of| of.established = 100), None);
+        let dying = |of: &mut WorkloadSample| (of.lost, of.answered) = (100, 7);
+        assert_eq!(note(&mut vigil, HOLD, 1.0, dying), None);
+        assert_eq!(note(&mut vigil, HOLD, 2.0, |_| {}), None);
+        let gone = Gone { lost: 100, since_s: 2.0 };
+        assert_eq!(note(&mut vigil, HOLD, 3.0, |_| {}), Some(gone));
     }
 
     #[test]
-    fn one_that_comes_back_or_is_not_wanted_is_not_gone() {
+    fn while_clients_are_to_connect_it_may_come_back() {
         let mut vigil = Vigil::default();
-        let dead = |second: &mut Second| second.workloads[0].lost = 1;
-        for round in 0..20 {
-            let from_s = f64::from(round) * 2.0;
-            assert_eq!(note(&mut vigil, from_s, dead), None);
-            let back = note(&mut vigil, from_s + 1.0, |second| second.workloads[0].opened = 1);
-            assert_eq!(back, None);
+        let dead = |of: &mut WorkloadSample| of.lost = 1;
+        for from_s in [0.0, 1.0, 2.0, 3.0, 4.0] {
+            assert_eq!(note(&mut vigil, RAMP, from_s, dead), None, "nobody was refused");
         }
-        for from_s in [40.0, 41.0, 42.0, 43.0] {
-            assert_eq!(note(&mut vigil, from_s, |second| second.wanted = 0), None);
-        }
+        let refused = |of: &mut WorkloadSample| {
+            (of.faults[Fault::ConnectRefused.index()], of.opening) = (30, 4);
+        };
+        assert_eq!(note(&mut vigil, RAMP, 5.0, refused), None);
+        assert_eq!(note(&mut vigil, RAMP, 6.0, |of| of.opened = 1), None, "it did come back");
+        assert_eq!(note(&mut vigil, RAMP, 7.0, refused), None);
+        let gone = Gone { lost: 5, since_s: 7.0 };
+        assert_eq!(note(&mut vigil, RAMP, 8.0, refused), Some(gone));
     }
 
     #[test]
-    fn slow_is_not_gone_and_never_there_is_told_so() {
+    fn slow_or_not_wanted_is_not_gone() {
         let mut vigil = Vigil::default();
         for from_s in [0.0, 1.0, 2.0, 3.0] {
-            let slow = |second: &mut Second| second.workloads[0].opening = 100;
-            assert_eq!(note(&mut vigil, from_s, slow), None, "no answer yet");
+            assert_eq!(
+                note(&mut vigil, HOLD, from_s, |of| of.opening = 100),
+                None,
+                "no answer yet"
+            );
         }
-        let refused =
-            |second: &mut Second| second.workloads[0].faults[Fault::ConnectRefused.index()] = 9;
-        assert_eq!(note(&mut vigil, 4.0, refused), None);
-        let why = note(&mut vigil, 5.0, refused).expect("nobody is there");
-        assert!(why.starts_with("no server accepts connections"), "{why}");
+        let script = fixtures::script(HOLD);
+        for from_s in [4.0, 5.0, 6.0, 7.0] {
+            let mut second = fixtures::second(from_s);
+            (second.workloads[0].lost, second.phase) = (1, 1);
+            assert_eq!(vigil.note(&script, &second), None, "nobody is wanted");
+        }
     }
 }
