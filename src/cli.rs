@@ -22,6 +22,7 @@ use crate::config::{
     Address, ConfigError, File, Machine, Plan, Settings, Source, admin_of, resolve,
 };
 use crate::doctor;
+use crate::load::compare;
 use crate::load::options::Options;
 use crate::load::{self, scenario};
 use crate::server::Server;
@@ -218,8 +219,8 @@ fn load(options: &Options) -> Result<(), End> {
 }
 
 fn lay_side_by_side(report: &Report) -> Result<(), End> {
-    let _ = (&report.folders, &report.html);
-    Err(StartError::software("it cannot compare yet").into())
+    print(&compare::compare(&report.folders, report.html.as_deref())?);
+    Ok(())
 }
 
 fn read_file(named: Option<&Path>) -> Result<Option<File>, ConfigError> {

@@ -191,7 +191,6 @@ impl Join for Resources {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NodePoint {
     pub(super) at_s: f64,
-    pub(super) connections: f64,
     /// Sums since its start.
     pub(super) requests: f64,
     pub(super) cpu_s: f64,
@@ -207,7 +206,6 @@ impl NodePoint {
         };
         Self {
             at_s: metrics.at_s,
-            connections: sum("ringmesh_connections"),
             requests: sum("ringmesh_requests_total"),
             cpu_s: sum("process_cpu_seconds_total"),
         }
@@ -326,6 +324,8 @@ mod tests {
         values.push(("ringmesh_connections_accepted_total{shard=\"1\"}".to_owned(), 99.0));
         let metrics = NodeMetrics { at_s: 0.0, node: 0, values };
         assert_eq!(shard_connections(&metrics), [(0, 3.0), (1, 7.0)]);
-        assert_eq!(NodePoint::of(&metrics).connections, 10.0);
+        let requests = |tool: &str| (format!("ringmesh_requests_total{{tool=\"{tool}\"}}"), 2.0);
+        let values = vec![requests("a"), requests("b")];
+        assert_eq!(NodePoint::of(&NodeMetrics { values, ..metrics }).requests, 4.0);
     }
 }

@@ -5,7 +5,7 @@ use ringmesh_runtime::load::script::{Kind, Script, Workload};
 use serde_json::Map;
 
 use super::manifest::Surroundings;
-use super::tally::{Count, Tally, bounds_s};
+use super::tally::{Count, Tally};
 use super::usage::Usage;
 use super::verdict::{self, Evidence};
 use super::{float, hdr, ratio, rounded, time};
@@ -185,9 +185,4 @@ pub(super) fn speech(kind: &Kind) -> &'static str {
 pub(super) fn line(p: &Percentiles) -> String {
     let Percentiles { p50, p90, p99, p999, max, .. } = p;
     format!("p50 {p50:.3}  p90 {p90:.3}  p99 {p99:.3}  p99.9 {p999:.3}  max {max:.3} ms")
-}
-
-/// Whether the phase began at all, for tables.
-pub(super) fn reached(script: &Script, phase: usize, run_s: f64) -> bool {
-    bounds_s(script, phase).0 < run_s
 }

@@ -37,7 +37,10 @@ pub(crate) fn summary(summary: &Summary) -> String {
         text.push_str("\nassertions\n");
         for check in &summary.assertions {
             let passed = if check.passed { "passed" } else { "FAILED" };
-            let told = format!("{}  (was {})", check.text, check.actual);
+            let told = match &check.why {
+                Some(why) => format!("{}  ({why})", check.text),
+                None => format!("{}  (was {})", check.text, check.actual),
+            };
             wrapped(&mut text, &format!("  {passed}  "), &told);
         }
     }

@@ -223,7 +223,8 @@ fn faults(summary: &Summary) -> String {
 fn assertions(summary: &Summary) -> String {
     let rows = summary.assertions.iter().map(|check| {
         let passed = if check.passed { "passed" } else { "FAILED" };
-        vec![check.text.clone(), check.actual.to_string(), passed.to_owned()]
+        let was = check.why.clone().unwrap_or_else(|| check.actual.to_string());
+        vec![check.text.clone(), was, passed.to_owned()]
     });
     table(&["assertion", "was", "result"], &rows.collect::<Vec<_>>())
 }

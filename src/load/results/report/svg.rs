@@ -119,14 +119,6 @@ impl Axis {
         Self { min: 0.0, max: f64_of(count.max(1)), log: false, ticks }
     }
 
-    pub(super) fn min(&self) -> f64 {
-        self.min
-    }
-
-    pub(super) fn max(&self) -> f64 {
-        self.max
-    }
-
     /// Where a value lies, 0 to 1.
     fn place(&self, value: f64) -> f64 {
         let share = if self.log {
