@@ -182,12 +182,20 @@ fn text(runs: &[Run]) -> String {
 
 /// The run's letter, with a mark where its figures are doubtful.
 fn heading(run: &Run) -> String {
-    let doubtful = match (&run.summary.ended, run.summary.generator_saturated) {
-        (Ended::Complete, true) => " !! saturated",
-        (Ended::Complete, false) if run.marks.is_empty() => "",
-        _ => " !! incomplete",
-    };
-    format!("{}{doubtful}", run.name)
+    let incomplete = run.summary.ended != Ended::Complete || run.folder.join(INCOMPLETE).exists();
+    let mut heading = run.name.clone();
+    for (doubtful, why) in
+        [(incomplete, " incomplete"), (run.summary.generator_saturated, " saturated")]
+    {
+        heading.push_str(if doubtful { why } else { "" });
+    }
+    heading
+}
+
+/// What the figures are of that follow one of this name.
+fn of(name: &str) -> &str {
+    let ends = [" p50", " CPU", " wanted", " sent"].iter().filter_map(|word| name.find(word));
+    &name[..ends.min().unwrap_or(name.len())]
 }
 
 fn page(runs: &[Run]) -> String {
@@ -205,7 +213,7 @@ fn page(runs: &[Run]) -> String {
     let rows = rows(runs).into_iter().map(|row| {
         // On a narrow page a row stands alone: its name has to say of what it is.
         let name = match row.0.strip_prefix("  ") {
-            Some(part) => format!("{}: {part}", group.split(" p50").next().unwrap_or(group)),
+            Some(part) => format!("{}: {part}", of(group)),
             None => {
                 group = row.0;
                 row.0.to_owned()
@@ -286,12 +294,16 @@ mod tests {
         assert_eq!(cells(latency[0]), ["latency p50, ms", "2", "1 (0.50x)", "4 (2.00x)"]);
         assert_eq!(cells(latency[1]), ["latency p50, ms", "2", "3 (1.50x)"]);
         assert!(
-            text.contains("   !! GENERATOR SATURATED: thread 0") && text.contains("D !! saturated")
+            text.contains("   !! GENERATOR SATURATED: thread 0") && text.contains("D saturated")
         );
         assert!(row("delivery").is_empty() && row("server").is_empty(), "nothing to tell");
         let page = fs::read_to_string(html).unwrap();
         assert!(page.contains("class=\"bad\">GENERATOR SATURATED") && !page.contains("<b>run"));
-        assert!(page.contains("latency: p99") && page.contains("0.50x"));
+        assert!(
+            page.contains("latency: p99")
+                && page.contains("calls: answered")
+                && page.contains("0.50x")
+        );
         folders.iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
     }
 
@@ -324,8 +336,8 @@ mod tests {
         let folders = [folder(&interrupted), folder(&summary(1.0))];
         fs::write(folders[1].join(INCOMPLETE), "").unwrap();
         let text = compare(&folders, None).unwrap();
-        assert!(text.contains("   !! INTERRUPTED") && text.contains("A !! incomplete"), "{text}");
-        assert!(text.contains("   !! INCOMPLETE") && text.contains("B !! incomplete"), "{text}");
+        assert!(text.contains("   !! INTERRUPTED") && text.contains("A incomplete"), "{text}");
+        assert!(text.contains("   !! INCOMPLETE") && text.contains("B incomplete"), "{text}");
         folders.iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
     }
 }
