@@ -41,7 +41,7 @@ pub(super) fn summary(sources: &Sources<'_>, ended: Ended) -> Summary {
         measured_s,
         cpu,
         cores,
-        server: server.and_then(|figures| Some((cpu.server_cores(), figures.cores?))),
+        server: server.map(|figures| (cpu.server_cores(), usable(surroundings, figures.cores))),
     };
     let why = verdict::reasons(&evidence);
     let faults = Fault::ALL.iter().map(|fault| (fault, whole.faults[fault.index()]));
@@ -105,6 +105,17 @@ fn server(sources: &Sources<'_>) -> Option<ServerFigures> {
         rss_bytes_per_connection: rounded(sources.usage.server_bytes_per_client()),
         rss_bytes_max,
     })
+}
+
+/// Cores that the servers can be expected to fill: no more than they may use, and than they have
+/// shards. Where that is not known, one for each process, so that a server of one thread is never
+/// taken for idle.
+fn usable(surroundings: &Surroundings, cores: Option<f64>) -> f64 {
+    let told = surroundings.plans.iter().map(|(_, plan)| plan.as_ref()?["shards"].as_u64());
+    let shards = told.sum::<Option<u64>>().filter(|shards| *shards > 0);
+    let pids = surroundings.server.as_ref().map_or(1, |servers| servers.pids.len().max(1));
+    let threads = float(shards.unwrap_or(pids as u64));
+    cores.map_or(threads, |cores| cores.min(threads))
 }
 
 fn phases(sources: &Sources<'_>) -> Vec<Part> {

@@ -29,7 +29,7 @@ pub(super) struct Evidence<'a> {
     pub(super) cpu: Cpu,
     /// Cores of the generator.
     pub(super) cores: f64,
-    /// Cores that the server used, and those that it may use; `None` where it is not known.
+    /// Cores that the server used, and those that it could fill; `None` where it is not known.
     pub(super) server: Option<(f64, f64)>,
 }
 

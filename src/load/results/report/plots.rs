@@ -17,6 +17,8 @@ const SHADES: usize = 8;
 const BARS_MAX: usize = 256;
 /// Colours of lines: the classes `c0` to `c7`.
 const COLOURS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+/// Rates of shorter intervals, such as the rest after the last second, say nothing.
+const INTERVAL_S_MIN: f64 = 0.1;
 const WORST: &str = "Each point is the worst of several seconds.";
 
 /// A line's class, its name, and what it shows of a point.
@@ -61,15 +63,16 @@ impl<'a> Time<'a> {
     }
 
     /// Lines of counts: a class, a name, and the count of a moment.
-    fn lines(&self, heading: &str, lines: &[Line<Moment, f64>], remark: &str) -> String {
+    fn lines(&self, heading: &str, at: fn(&Moment) -> f64, lines: &[Line<Moment, f64>]) -> String {
         let moments = self.moments();
-        let all = lines.iter().flat_map(|(.., value)| moments.iter().map(value));
+        let moments = || moments.iter().filter(|m| m.to_s - m.from_s >= INTERVAL_S_MIN);
+        let all = lines.iter().flat_map(|(.., value)| moments().map(value));
         let mut plot_ = self.plot(Axis::linear(all.fold(0.0, f64::max), count));
         for (class, _, value) in lines {
-            plot_.line(class, moments.iter().map(|moment| (middle(moment), Some(value(moment)))));
+            plot_.line(class, moments().map(|moment| (at(moment), Some(value(moment)))));
         }
         let legend = lines.iter().map(|(class, name, _)| (*class, *name)).collect::<Vec<_>>();
-        plot(heading, &legend, remark, &plot_.finish(heading))
+        plot(heading, &legend, "", &plot_.finish(heading))
     }
 }
 
@@ -84,12 +87,12 @@ fn per_s(moment: &Moment, calls: u64) -> f64 {
 pub(super) fn connections(time: &Time<'_>) -> String {
     time.lines(
         "Connections",
+        |moment| moment.to_s,
         &[
             ("c5", "wanted", |moment| float(moment.wanted)),
             ("c1", "opening", |moment| float(moment.opening)),
             ("c0", "ready", |moment| float(moment.established)),
         ],
-        "",
     )
 }
 
@@ -102,7 +105,7 @@ pub(super) fn rates(time: &Time<'_>) -> String {
         ("c2", "updates", |moment| per_s(moment, moment.updates)),
     ];
     let heading = if updates { "Calls and updates per second" } else { "Calls per second" };
-    time.lines(heading, &lines[..if updates { 4 } else { 3 }], "")
+    time.lines(heading, middle, &lines[..if updates { 4 } else { 3 }])
 }
 
 pub(super) fn latency(time: &Time<'_>) -> String {
@@ -219,7 +222,8 @@ pub(super) fn cpu(time: &Time<'_>, machine_cores: f64) -> String {
     let mut drawn = time.plot(Axis::linear(machine_cores, count));
     let readings = readings(time);
     for (class, _, sum_s) in &known {
-        let cores = readings.windows(2).map(|pair| {
+        let pairs = readings.windows(2).filter(|p| p[1].at_s - p[0].at_s >= INTERVAL_S_MIN);
+        let cores = pairs.map(|pair| {
             let (was, now) = (&pair[0], &pair[1]);
             let grown_s = sum_s(now).zip(sum_s(was)).map(|(now, was)| (now - was).max(0.0));
             (now.at_s, grown_s.map(|grown_s| ratio(grown_s, now.at_s - was.at_s)))

@@ -209,6 +209,37 @@ fn a_saturated_generator_is_told_from_a_slow_server() {
 }
 
 #[test]
+fn a_server_of_one_shard_is_busy_with_one_core() {
+    let plan = plan(&[phase(PhaseKind::Hold, 2)], vec![workload("calls", Kind::Http)]);
+    // It may use two cores; what it can fill is what it has shards for.
+    for (shards, told, busy_s, saturated) in [
+        (1, true, 0.95, false),
+        (2, true, 0.95, true),
+        (2, false, 0.95, false),
+        (1, true, 0.8, true),
+    ] {
+        let mut surroundings = surroundings();
+        surroundings.server = Ok(Servers { pids: vec![4_242], cores: Some(2.0) });
+        if told {
+            surroundings.plans =
+                vec![("one".into(), Some(serde_json::json!({ "shards": shards })))];
+        }
+        let mut folder = Folder::create(&plan, surroundings).unwrap();
+        for (at_s, mut reading) in (0..3).zip(readings(3)) {
+            reading.server_cpu_s = Some(reading.at_s * busy_s);
+            folder.add_resources(&reading).unwrap();
+            let mut second = second(&plan, at_s);
+            second.workloads[0].due = 100;
+            second.workloads[0].faults[Fault::NotSent.index()] = 50;
+            folder.add_second(&second).unwrap();
+        }
+        let summary = folder.finish(Ended::Complete).unwrap();
+        assert_eq!(summary.generator_saturated, saturated, "{shards} shards, {busy_s} busy");
+        fs::remove_dir_all(&plan.out).unwrap();
+    }
+}
+
+#[test]
 fn a_closed_loop_is_late_by_its_nature() {
     let mut calls = workload("calls", Kind::Http);
     calls.closed = true;
