@@ -48,6 +48,7 @@ struct Sheets {
     nodes: Sheet,
     resources: Sheet,
     shards: Sheet,
+    targets: Sheet,
     log: Sheet,
 }
 
@@ -70,6 +71,7 @@ impl Folder {
             nodes: sheet("node-metrics.csv", rows::NODES.as_bytes())?,
             resources: sheet("resource-usage.csv", rows::RESOURCES.as_bytes())?,
             shards: sheet("shards.csv", rows::SHARDS.as_bytes())?,
+            targets: sheet("targets.csv", rows::TARGETS.as_bytes())?,
             log: sheet("latency.hlog", &hdr::log_head(surroundings.started, &plan.title))?,
         };
         let script = &plan.script;
@@ -98,9 +100,10 @@ impl Folder {
         self.clients = all.established;
         let phase = self.plan.script.phases.get(second.phase).map_or("", |phase| &phase.name);
         let names = Names { started: self.surroundings.started, phase };
-        let Sheets { connections, latency, shards, log, .. } = &mut self.sheets;
+        let Sheets { connections, latency, shards, targets, log, .. } = &mut self.sheets;
         rows::connections(connections, &names, second, &all)?;
         rows::shards(shards, &names, second)?;
+        rows::targets(targets, &names, &self.plan.script.targets, second)?;
         let whole = (String::new(), all);
         let workloads = self.plan.script.workloads.iter().zip(&second.workloads);
         let workloads =
@@ -124,7 +127,7 @@ impl Folder {
             let line = hdr::log_line(from_s, to_s, &tag, &count.delivery);
             log.put(line.unwrap_or_default().as_bytes())?;
         }
-        [connections, latency, shards, log].into_iter().try_for_each(Sheet::flush)
+        [connections, latency, shards, targets, log].into_iter().try_for_each(Sheet::flush)
     }
 
     /// Counts a reading of resources and writes its row. Readings come in the order of time.
@@ -168,11 +171,12 @@ impl Folder {
         let mut summary = summary::summary(&sources, ended);
         let checks = self.plan.checks.iter();
         summary.assertions = checks.map(|check| check.evaluate(&summary)).collect();
-        let Sheets { connections, latency, nodes, resources, shards, log } = &mut self.sheets;
+        let Sheets { connections, latency, nodes, resources, shards, targets, log } =
+            &mut self.sheets;
         for reason in &summary.generator_saturated_why {
             log.put(hdr::comment(&format!("Generator saturated: {reason}")).as_bytes())?;
         }
-        [connections, latency, nodes, resources, shards, log]
+        [connections, latency, nodes, resources, shards, targets, log]
             .into_iter()
             .try_for_each(Sheet::sync)?;
         self.write("latency.hgrm", &marked(&summary, &self.tally.whole.latency))?;

@@ -7,6 +7,9 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use ringmesh_runtime::load::sample::TargetSample;
+use ringmesh_runtime::load::script::Target;
+
 use super::hdr::{self, Long};
 use super::tally::Count;
 use super::{float, ratio, rounded, time};
@@ -24,6 +27,8 @@ pub(super) const RESOURCES: &str = "timestamp,elapsed_s,generator_cpu_s,generato
     slab_bytes,available_bytes,tcp_bytes,tcp_sockets,files\n";
 pub(super) const SHARDS: &str = "timestamp,elapsed_s,phase,shard,established,sent,answered,faults,\
     cpu_share,tick_ms_max\n";
+
+pub(super) const TARGETS: &str = "timestamp,elapsed_s,phase,target,established,answered,faults\n";
 
 /// A file that grows by rows. What was flushed survives a crash of this process.
 #[derive(Debug)]
@@ -190,6 +195,23 @@ pub(super) fn shards(
             &rounded(ratio(shard.cpu_s, second.to_s - second.from_s)),
             &rounded(shard.tick_ms_max),
         ])?;
+    }
+    Ok(())
+}
+
+/// Rows of `targets.csv`: one for each server, in the order of the plan.
+pub(super) fn targets(
+    sheet: &mut Sheet,
+    names: &Names<'_>,
+    targets: &[Target],
+    second: &Second,
+) -> Result<(), StartError> {
+    let (timestamp, to_s) = (time::after(names.started, second.to_s), rounded(second.to_s));
+    for (target, sample) in targets.iter().zip(&second.targets) {
+        let TargetSample { established, answered, faults } = sample;
+        let cells: [&dyn Display; 7] =
+            [&timestamp, &to_s, &names.phase, &target.name, established, answered, faults];
+        sheet.row(&cells)?;
     }
     Ok(())
 }

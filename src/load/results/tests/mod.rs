@@ -6,7 +6,7 @@ mod sample;
 use std::fs;
 use std::path::PathBuf;
 
-use ringmesh_runtime::load::sample::{Fault, WorkloadSample, record_ns};
+use ringmesh_runtime::load::sample::{Fault, TargetSample, WorkloadSample, record_ns};
 use ringmesh_runtime::load::script::{Kind, PhaseKind};
 
 use super::*;
@@ -39,6 +39,8 @@ fn figures_are_of_the_measured_phases_and_counts_of_the_whole_run() {
         let calls = &mut second.workloads[0];
         (calls.due, calls.sent, calls.answered) = (100, 100, 100);
         calls.established = 10;
+        second.targets[0] = TargetSample { established: 10, answered: 100, faults: 0 };
+        let calls = &mut second.workloads[0];
         calls.opened = u64::from(at_s < 2) * 5;
         record_ns(&mut calls.first_call, 7_000_000);
         // In the ramp all take 9 ms; in the hold 1 to 100 µs, twice; while lingering again.
@@ -71,6 +73,9 @@ fn figures_are_of_the_measured_phases_and_counts_of_the_whole_run() {
     assert!(!summary.generator_saturated, "{:?}", summary.generator_saturated_why);
     assert!(!path.join(INCOMPLETE).exists());
     assert_eq!(written(&path).answered, 700);
+    let targets = read(&path, "targets.csv");
+    let row = "2026-07-28T09:00:01.000Z,1,ramp-0,http://127.0.0.1:8080/mcp,10,100,0";
+    assert_eq!(targets.lines().nth(1), Some(row));
     let rows = read(&path, "connections.csv");
     assert_eq!(rows.lines().count(), 8);
     let row = "2026-07-28T09:00:01.000Z,1,1,ramp-0,5,10,0,5,0,0,0,100,100,100,9.007";
