@@ -243,6 +243,12 @@ fn one_line_of(error: &clap::Error) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    // What is missing stands below.
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let Some(missing) = lines.next()
+    {
+        line = format!("{line} {}", missing.trim());
+    }
     // A value's own message says how to write it; otherwise clap may know what was meant.
     if error.kind() != ErrorKind::ValueValidation {
         let tip = lines.find_map(|line| line.trim_start().strip_prefix("tip: "));
@@ -359,6 +365,25 @@ mod tests {
                  127.0.0.1:8080 or [::1]:8080",
             ),
             ("--shards 0", "--shards 0: use 1 to 1024"),
+            (
+                "load s.toml --rate -5",
+                "invalid value '-5' for '--rate <PER_S>': write how many a second, a number from 0 \
+                 to 1e9",
+            ),
+            (
+                "load s.toml --asert errors=0",
+                "unexpected argument '--asert' found: a similar argument exists: '--assert'",
+            ),
+            (
+                "load s.toml --assert p99<30",
+                "invalid value 'p99<30' for '--assert <CHECK>': the bound is \"30\": write a number \
+                 with ns, us, ms, s or m, such as 30ms",
+            ),
+            (
+                "load",
+                "the following required arguments were not provided: <SCENARIO.toml>: \
+                 `ringmesh --help` lists the flags",
+            ),
             (
                 "--stdio --tcp 127.0.0.1:1",
                 "--stdio serves the client that started it and nobody else: leave --tcp out",

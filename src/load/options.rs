@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) connections: Option<Count>,
     /// Calls due each second in the hold phases (without those: in burst and churn)
-    #[arg(long, value_name = "PER_S")]
+    #[arg(long, value_name = "PER_S", allow_negative_numbers = true)]
     pub(crate) rate: Option<Rate>,
     /// Length of each hold phase (without those: of each burst and churn)
     #[arg(long, value_name = "TIME")]

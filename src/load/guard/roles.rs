@@ -26,6 +26,8 @@ pub(in crate::load) struct Need {
     pub(in crate::load) sockets: u64,
     /// How many of them have their other end on this machine.
     pub(in crate::load) sockets_here: u64,
+    /// Sockets of each role besides its clients': those that change resources.
+    pub(in crate::load) sockets_besides: u64,
 }
 
 /// Threads, and slots of each one's table.
@@ -35,7 +37,8 @@ pub(in crate::load) struct Roles {
     pub(in crate::load) table: u32,
 }
 
-/// Chooses how many roles there are. `most` tells the most sockets that one of so many would have.
+/// Chooses how many roles there are. `most` tells the most sockets that the clients of one of so many
+/// would have.
 ///
 /// # Errors
 /// 64 where a flag asks for what cannot be, 78 where a limit is too low.
@@ -54,7 +57,7 @@ pub(in crate::load) fn choose(
             "--cpus {cpus}: this process may not use cpu {other}: choose of {allowed}"
         )));
     }
-    let slots = slots(machine);
+    let slots = slots(machine).saturating_sub(need.sockets_besides);
     let roles_max = machine.nofile.saturating_sub(DESCRIPTORS_RESERVED) / ROLE_DESCRIPTORS;
     let roles_max = roles_max.clamp(1, ROLES_MAX);
     let fits = |shards: u16| most(shards) <= slots;
@@ -74,9 +77,15 @@ pub(in crate::load) fn choose(
         }
     };
     if !fits(shards) || u64::from(shards) > roles_max {
-        return Err(too_few_descriptors(need, asked, u64::from(shards).min(roles_max), machine));
+        return Err(too_few_descriptors(
+            need,
+            asked,
+            u64::from(shards).min(roles_max) * slots,
+            machine,
+        ));
     }
-    let table = (most(shards) + SLOTS_RESERVED).min(machine.nofile).min(TABLE_MAX);
+    let table =
+        (most(shards) + need.sockets_besides + SLOTS_RESERVED).min(machine.nofile).min(TABLE_MAX);
     Ok(Roles { shards, table: u32::try_from(table).expect("at most TABLE_MAX") })
 }
 
@@ -98,11 +107,11 @@ fn clients_in(need: Need, sockets: u64) -> u64 {
 fn too_few_descriptors(
     need: Need,
     asked: Option<Count>,
-    shards: u64,
+    sockets: u64,
     machine: &Machine,
 ) -> StartError {
     let (nofile, wanted) = (machine.nofile, need.clients);
-    let fit = clients_in(need, shards * slots(machine));
+    let fit = clients_in(need, sockets);
     StartError::limit(match asked {
         Some(Count(asked)) => format!(
             "--shards {asked}: {fit} connections fit and {wanted} are wanted, since the limit of \
@@ -185,7 +194,7 @@ mod tests {
 
     fn need(clients: u32) -> Need {
         let sockets = u64::from(clients);
-        Need { clients, sockets, sockets_here: sockets }
+        Need { clients, sockets, sockets_here: sockets, sockets_besides: 0 }
     }
 
     fn chosen(clients: u32, asked: Option<u32>, machine: &Machine) -> Result<Roles, StartError> {

@@ -8,7 +8,6 @@ use super::text::{Defaults, Pace, Speech, Workload};
 use crate::config::Size;
 
 const TOOL_DEFAULT: &str = "add";
-const URI_DEFAULT: &str = "ringmesh://counters/0";
 /// URIs of one listener.
 const URIS_MAX: usize = 16;
 const DEPTH_MAX: u32 = 1024;
@@ -86,7 +85,7 @@ fn kind(workload: &Workload, defaults: &Defaults) -> Result<Kind, String> {
         }
         Speech::Listen => {
             let uris = workload.uris.clone().or_else(|| defaults.uris.clone());
-            let uris = uris.unwrap_or_else(|| vec![URI_DEFAULT.to_owned()]);
+            let uris = uris.unwrap_or_else(|| vec![counter_uri(0)]);
             if uris.is_empty() || uris.len() > URIS_MAX {
                 return Err(format!("uris: name 1 to {URIS_MAX}"));
             }
@@ -95,6 +94,11 @@ fn kind(workload: &Workload, defaults: &Defaults) -> Result<Kind, String> {
         Speech::Tcp | Speech::Stdio => Kind::Lines,
         Speech::TcpSession | Speech::StdioSession => Kind::LinesSession { version },
     })
+}
+
+/// What the demo server's tool `count` changes.
+pub(super) fn counter_uri(index: usize) -> String {
+    format!("ringmesh://counters/{index}")
 }
 
 fn version(speech: Speech, named: Option<&str>) -> Result<Version, String> {

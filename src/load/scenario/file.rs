@@ -108,27 +108,33 @@ fn explain(message: &str, key: Option<&str>) -> String {
 pub(crate) fn advice(given: &str, known: &[&str]) -> String {
     let near = known.iter().map(|word| (distance(given, word), word)).min();
     match near {
-        Some((typos, word)) if typos <= TYPOS_MAX && typos < given.chars().count() => {
+        Some((typos, word)) if typos <= TYPOS_MAX.min(given.chars().count() / 3) => {
             format!("did you mean `{word}`?")
         }
         _ => format!("known are {}", known.join(", ")),
     }
 }
 
-/// Letters to insert, remove or replace (Levenshtein); `_` and `-` are one.
+/// Letters to insert, remove, replace or swap with the next (Damerau and Levenshtein, no letter
+/// touched twice); `_` and `-` are one.
 fn distance(a: &str, b: &str) -> usize {
     let plain = |text: &str| text.replace('-', "_").to_lowercase();
     let (a, b): (Vec<char>, Vec<char>) = (plain(a).chars().collect(), plain(b).chars().collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let first: Vec<usize> = (0..=b.len()).collect();
+    let mut rows = vec![first];
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = rows[i][j] + usize::from(a[i] != b[j]);
+            let mut least = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -143,7 +149,9 @@ mod tests {
             ("first-call", "first_call", 0),
             ("conections", "connections", 1),
             ("", "abc", 3),
-            ("hodl", "hold", 2),
+            ("hodl", "hold", 1),
+            ("smtp", "http", 2),
+            ("a", "b", 1),
         ] {
             assert_eq!(distance(a, b), apart, "{a} {b}");
             assert_eq!(distance(b, a), apart, "{b} {a}");

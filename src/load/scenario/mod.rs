@@ -134,8 +134,11 @@ impl<'a> Resolver<'a> {
         let seats_of = |roles: u16| seats::arrange(&shares, found.len(), roles);
         // Who sits where depends on the roles only in which target it goes to.
         let alone = seats_of(1);
-        let need = need(&doings, &found, &alone);
-        let most = |roles: u16| most_sockets(&doings, &found, &alone, roles);
+        let mut need = need(&doings, &found, &alone);
+        if phases.iter().any(|phase| phase.trigger.is_some()) {
+            need.sockets_besides = found.len() as u64;
+        }
+        let most = |roles: u16| most_sockets(&doings, &alone, roles);
         let (asked, cpus) = (self.scenario.shards, self.scenario.cpus.as_ref());
         let machine = &self.world.machine;
         let roles = roles::choose(need, asked, cpus, machine, most)?;
@@ -386,6 +389,15 @@ impl<'a> Resolver<'a> {
             if listeners.windows(2).any(|pair| pair[0] != pair[1]) {
                 return Err(wrong("trigger: all listeners have to have the same uris"));
             }
+            let tools = phases.iter().filter_map(|phase| phase.trigger.as_ref());
+            let counts = tools.into_iter().any(|trigger| trigger.tool == phases::COUNT);
+            let in_order = |(at, uri): (usize, &String)| *uri == calls::counter_uri(at);
+            if counts && !listeners[0].iter().enumerate().all(in_order) {
+                return Err(wrong(
+                    "trigger: count changes ringmesh://counters/N for the N-th of the uris: name \
+                     them from 0 on, in order",
+                ));
+            }
         }
         let open = workloads.iter().any(|workload| workload.rate_share > 0.0);
         for phase in phases.iter().filter(|phase| phase.rate_per_s > 0.0 && !open) {
@@ -563,7 +575,7 @@ fn workloads(names: Vec<String>, doings: Vec<Doing>, shares: &[Share]) -> Vec<Wo
 /// What all seats together hold at once.
 fn need(doings: &[Doing], found: &[Found], seats: &[Seat]) -> Need {
     let clients = u32::try_from(seats.len()).expect("at most CONNECTIONS_MAX");
-    let mut need = Need { clients, sockets: 0, sockets_here: 0 };
+    let mut need = Need { clients, sockets: 0, sockets_here: 0, sockets_besides: 0 };
     let here: Vec<bool> = found
         .iter()
         .map(|found| found.address.is_some_and(|address| hosts::is_here(address.ip())))
@@ -580,10 +592,9 @@ fn sockets(doings: &[Doing], seat: &Seat) -> u64 {
     doings[usize::from(seat.workload)].kind.sockets().into()
 }
 
-/// The most sockets of one of so many roles: those of its seats, and one to change resources for
-/// each target that is its.
-fn most_sockets(doings: &[Doing], found: &[Found], seats: &[Seat], roles: u16) -> u64 {
-    let mut of_role = vec![found.len().div_ceil(usize::from(roles)) as u64; usize::from(roles)];
+/// The most sockets that the seats of one of so many roles have.
+fn most_sockets(doings: &[Doing], seats: &[Seat], roles: u16) -> u64 {
+    let mut of_role = vec![0; usize::from(roles)];
     for (at, seat) in seats.iter().enumerate() {
         of_role[at % usize::from(roles)] += sockets(doings, seat);
     }

@@ -4,7 +4,8 @@ use ringmesh_runtime::load::script::{Phase, RUN_S_MAX, Trigger};
 
 use super::text::{Clients, Phase as Written, Spread, Stage};
 
-const TRIGGER_TOOL_DEFAULT: &str = "count";
+/// The tool that changes resources, unless another is named: it counts up counters.
+pub(super) const COUNT: &str = "count";
 /// Shortest time between two changes, ms.
 const TRIGGER_MS_MIN: u64 = 10;
 const STEPS_MAX: u32 = 100_000;
@@ -75,6 +76,6 @@ fn trigger(written: &Written) -> Result<Option<Trigger>, String> {
     if trigger.every.ms < TRIGGER_MS_MIN {
         return Err(format!("trigger.every: use {TRIGGER_MS_MIN}ms or more"));
     }
-    let tool = trigger.tool.clone().unwrap_or_else(|| TRIGGER_TOOL_DEFAULT.to_owned());
+    let tool = trigger.tool.clone().unwrap_or_else(|| COUNT.to_owned());
     Ok(Some(Trigger { every_ns: trigger.every.ms * MS, tool }))
 }
