@@ -33,6 +33,7 @@ pub(in crate::load) struct Wanted {
 
 impl Wanted {
     /// Addresses that keep the search short and have ports left while closed connections wait.
+    #[expect(clippy::cast_possible_truncation, reason = "it is bounded just before")]
     fn addresses(&self) -> u32 {
         let churned = (self.churn_per_s * WAIT_S).ceil().min(f64::from(u32::MAX / 8)) as u32;
         let waiting = churned.saturating_add(self.reconnect).saturating_mul(self.sockets);

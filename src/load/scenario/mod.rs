@@ -10,9 +10,12 @@
 //! Left out: whether anybody listens there. That is seen when clients connect.
 
 mod calls;
+mod clients;
 mod file;
+mod meaning;
 mod overrides;
 mod phases;
+mod places;
 mod seats;
 mod target;
 #[cfg(test)]
@@ -25,20 +28,19 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringmesh_runtime::load::script::{self, Endpoint, Kind, Phase, Script, Seat, Workload};
+use ringmesh_runtime::load::script::{self, Phase, Script, Seat, Workload};
 
 use self::calls::Doing;
+use self::clients::{declared, most_sockets, need, workloads};
 use self::file::File;
 use self::phases::Before;
-use self::seats::{Share, Wish};
-use self::target::{Place, Target};
-use self::text::{Scenario, Speech};
+use self::places::{Adopted, adopt};
+use self::text::Scenario;
 use super::assertion::Check;
 use super::guard::hosts::{self, Networks};
 use super::guard::machine::Machine;
 use super::guard::roles::{self, Need, Roles};
-use super::guard::sources;
-use super::options::{Options, Sources};
+use super::options::Options;
 use super::plan::Plan;
 use crate::boot::StartError;
 use crate::config::{Count, Size};
@@ -48,7 +50,6 @@ pub(super) use file::advice;
 /// Above it is a typing error.
 const CONNECTIONS_MAX: u32 = 1 << 21;
 const WORKLOADS_MAX: usize = 256;
-const TARGETS_MAX: usize = 256;
 const PHASES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 const CONNECTING_DEFAULT: u32 = 1_024;
@@ -86,14 +87,6 @@ struct Resolver<'a> {
     scenario: Scenario,
     connections: u32,
     warnings: Vec<String>,
-}
-
-/// A target that is to be met, and where.
-#[derive(Debug)]
-struct Found {
-    target: Target,
-    /// `None` on pipes.
-    address: Option<SocketAddr>,
 }
 
 impl<'a> Resolver<'a> {
@@ -143,7 +136,7 @@ impl<'a> Resolver<'a> {
         let machine = &self.world.machine;
         let roles = roles::choose(need, asked, cpus, machine, most)?;
         roles::check(need, machine, &mut self.warnings)?;
-        let (seats, found, children) = adopt(seats_of(roles.shards), found)?;
+        let Adopted { seats, found, children } = adopt(seats_of(roles.shards), found)?;
         let targets = self.endpoints(&found, &seats, &doings, &phases)?;
         let workloads = workloads(names, doings, &shares);
         self.check_meaning(&workloads, &phases)?;
@@ -167,7 +160,7 @@ impl<'a> Resolver<'a> {
         let each = |all: u32| all.div_ceil(u32::from(shards)).max(1);
         let backlog = match scenario.backlog {
             Some(Count(backlog)) => each(backlog) as usize,
-            None => waiting.clamp(BACKLOG_MIN, BACKLOG_MAX) as usize,
+            None => whole(waiting.clamp(BACKLOG_MIN, BACKLOG_MAX)),
         };
         Script {
             targets,
@@ -230,71 +223,6 @@ impl<'a> Resolver<'a> {
         self.file.wrong(span, format!("this {what}: {message}"))
     }
 
-    /// Looks all targets up.
-    fn targets(&mut self) -> Result<Vec<Found>, StartError> {
-        let written = self.scenario.targets.clone().unwrap_or_default();
-        if written.is_empty() {
-            let form = Target::form(self.scenario.workload[0].get_ref().kind);
-            return Err(StartError::usage(format!("no target: name one with --target {form}")));
-        }
-        if written.len() > TARGETS_MAX {
-            return Err(StartError::usage(format!("--target: name at most {TARGETS_MAX}")));
-        }
-        let mut found: Vec<Found> = Vec::new();
-        for text in &written {
-            let target = Target::parse(text)
-                .map_err(|what| StartError::usage(format!("--target {text}: {what}")))?;
-            if found.iter().any(|other| other.target == target) {
-                return Err(StartError::usage(format!("--target {text}: name it once")));
-            }
-            let speaks = |kind: Speech| target.fits(kind);
-            if !self.scenario.workload.iter().any(|workload| speaks(workload.get_ref().kind)) {
-                self.warnings.push(format!("--target {text}: no workload goes there"));
-            }
-            let address = match &target.place {
-                Place::Http { host, port, .. } | Place::Tcp { host, port } => {
-                    let remote = self.options.allow_remote;
-                    let name = format!("--target {text}");
-                    Some(hosts::look_up(&name, host, *port, &self.world.networks, remote)?)
-                }
-                Place::Stdio { .. } => None,
-            };
-            found.push(Found { target, address });
-        }
-        Ok(found)
-    }
-
-    /// How many clients each workload has, and where they go.
-    fn shares(&self, found: &[Found]) -> Result<Vec<Share>, StartError> {
-        let wishes = wishes(self.file, &self.scenario)?;
-        let clients = seats::divide(self.connections, &wishes).ok_or_else(|| {
-            let all = self.connections;
-            let exact: u64 = wishes.iter().map(|wish| wish.exactly()).sum();
-            let message = format!("{all} connections, and workloads name {exact} exactly");
-            match self.options.connections {
-                Some(_) => StartError::usage(format!("--connections: {message}: leave it out")),
-                None => self.file.wrong_in_all(format!("{message}: give one of them a weight")),
-            }
-        })?;
-        let mut shares = Vec::new();
-        for (workload, clients) in self.scenario.workload.iter().zip(clients) {
-            let kind = workload.get_ref().kind;
-            let fits = |(_, found): &(usize, &Found)| found.target.fits(kind);
-            let targets = found.iter().enumerate().filter(fits);
-            let index = |at: usize| u8::try_from(at).expect("at most TARGETS_MAX");
-            let targets: Vec<u8> = targets.map(|(at, _)| index(at)).collect();
-            if targets.is_empty() && clients > 0 {
-                return Err(StartError::usage(format!(
-                    "no target for a workload of kind = \"{}\": name one with --target {}",
-                    kind.name(),
-                    Target::form(kind),
-                )));
-            }
-            shares.push(Share { clients, targets });
-        }
-        Ok(shares)
-    }
-
     fn phases(&self) -> Result<Vec<Phase>, StartError> {
         let names = self.names("phase", |scenario| {
             let of = |at: &toml::Spanned<text::Phase>| {
@@ -315,106 +243,6 @@ impl<'a> Resolver<'a> {
             phases.push(phase);
         }
         Ok(phases)
-    }
-
-    /// Targets with the addresses from which they are reached.
-    fn endpoints(
-        &self,
-        found: &[Found],
-        seats: &[Seat],
-        doings: &[Doing],
-        phases: &[Phase],
-    ) -> Result<Vec<script::Target>, StartError> {
-        let named = self.scenario.sources.as_deref().map(|text| {
-            let wrong = |what| StartError::usage(format!("--sources {text}: {what}"));
-            text.parse::<Sources>().map_err(wrong)
-        });
-        let named = named.transpose()?;
-        let churn = phases.iter().map(|phase| phase.churn_per_s).fold(0.0, f64::max);
-        let reconnect = phases.iter().map(|phase| phase.reconnect).max().unwrap_or(0);
-        let mut clients = vec![(0_u32, 1_u32); found.len()];
-        for seat in seats {
-            let (clients, sockets) = &mut clients[usize::from(seat.target)];
-            *clients += 1;
-            *sockets = (*sockets).max(doings[usize::from(seat.workload)].kind.sockets());
-        }
-        let mut adopted = 0;
-        let endpoint = |(found, (clients, sockets)): (&Found, (u32, u32))| {
-            let name = &found.target.name;
-            let remote = match found.address {
-                Some(to) => {
-                    let part = f64::from(clients) / f64::from(self.connections);
-                    let wanted = sources::Wanted {
-                        clients,
-                        sockets,
-                        churn_per_s: churn * part,
-                        reconnect: (f64::from(reconnect) * part).ceil() as u32,
-                    };
-                    let ports = self.world.machine.ports;
-                    let sources = sources::choose(name, to, wanted, named.as_ref(), ports)?;
-                    Endpoint::Ip { to, sources }
-                }
-                None => {
-                    adopted += 1;
-                    Endpoint::Adopted(adopted - 1)
-                }
-            };
-            let (host, path) = host_and_path(&found.target);
-            Ok(script::Target { name: name.clone(), remote, host, path })
-        };
-        found.iter().zip(clients).map(endpoint).collect()
-    }
-
-    /// What is possible and makes no sense.
-    fn check_meaning(
-        &mut self,
-        workloads: &[Workload],
-        phases: &[Phase],
-    ) -> Result<(), StartError> {
-        let listeners: Vec<&Vec<String>> = workloads
-            .iter()
-            .filter_map(|workload| match &workload.kind {
-                Kind::Listen { uris } => Some(uris),
-                _ => None,
-            })
-            .collect();
-        let triggered = phases.iter().position(|phase| phase.trigger.is_some());
-        if let Some(at) = triggered {
-            let wrong = |what: &str| {
-                self.wrong_in("phase", &self.scenario.phase[at].span(), what.to_owned())
-            };
-            if listeners.is_empty() {
-                return Err(wrong("trigger: no workload of kind = \"listen\" is there to hear it"));
-            }
-            if listeners.windows(2).any(|pair| pair[0] != pair[1]) {
-                return Err(wrong("trigger: all listeners have to have the same uris"));
-            }
-            let tools = phases.iter().filter_map(|phase| phase.trigger.as_ref());
-            let counts = tools.into_iter().any(|trigger| trigger.tool == phases::COUNT);
-            let in_order = |(at, uri): (usize, &String)| *uri == calls::counter_uri(at);
-            if counts && !listeners[0].iter().enumerate().all(in_order) {
-                return Err(wrong(
-                    "trigger: count changes ringmesh://counters/N for the N-th of the uris: name \
-                     them from 0 on, in order",
-                ));
-            }
-        }
-        let open = workloads.iter().any(|workload| workload.rate_share > 0.0);
-        for phase in phases.iter().filter(|phase| phase.rate_per_s > 0.0 && !open) {
-            let name = &phase.name;
-            self.warnings.push(format!(
-                "phase {name}: its rate says nothing, since no workload with clients is loop = \
-                 \"open\" and calls"
-            ));
-        }
-        let rated = phases.iter().any(|phase| phase.rate_per_s > 0.0);
-        let calls = |workload: &&Workload| !matches!(workload.kind, Kind::Listen { .. });
-        let idle = workloads.iter().filter(calls).all(|workload| !workload.closed) && !rated;
-        let first = self.scenario.first_call.unwrap_or(false);
-        if idle && !first && workloads.iter().any(|workload| calls(&workload)) {
-            self.warnings.push("nobody calls: no phase has a rate, no loop is closed".to_owned());
-        }
-        Ok(())
     }
 
     fn finish(
@@ -520,135 +348,8 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Clients of the scenario as it is written.
-fn declared(file: &File) -> Result<u32, StartError> {
-    let scenario = &file.scenario;
-    if let Some(Count(connections)) = scenario.connections {
-        return Ok(connections);
-    }
-    let wishes = wishes(file, scenario)?;
-    let exact: u64 = wishes.iter().map(Wish::exactly).sum();
-    let named = scenario.phase.iter().filter_map(|phase| phase.get_ref().connections);
-    let most = named.map(|Count(connections)| connections).max();
-    let all_exact = wishes.iter().all(|wish| matches!(wish, Wish::Exactly(_)));
-    let connections = match most {
-        _ if all_exact => u32::try_from(exact).ok(),
-        most => most,
-    };
-    connections.ok_or_else(|| file.wrong_in_all("say how many there are: connections = N"))
-}
-
-fn wishes(file: &File, scenario: &Scenario) -> Result<Vec<Wish>, StartError> {
-    let wish = |workload: &toml::Spanned<text::Workload>| {
-        let of = workload.get_ref();
-        let wrong =
-            |what: &str| Err(file.wrong(&workload.span(), format!("this workload: {what}")));
-        match (of.connections, of.weight) {
-            (Some(_), Some(_)) => wrong("it has connections and a weight: name one of them"),
-            (Some(Count(exactly)), None) => Ok(Wish::Exactly(exactly)),
-            (None, Some(Count(0))) => wrong("weight = 0: use 1 or more, or connections = 0"),
-            (None, weight) => Ok(Wish::Weight(weight.map_or(1, |weight| weight.0))),
-        }
-    };
-    scenario.workload.iter().map(wish).collect()
-}
-
-fn workloads(names: Vec<String>, doings: Vec<Doing>, shares: &[Share]) -> Vec<Workload> {
-    let open = |doing: &Doing, share: &Share| match doing.calls() && !doing.closed {
-        true => f64::from(share.clients),
-        false => 0.0,
-    };
-    let all: f64 = doings.iter().zip(shares).map(|(doing, share)| open(doing, share)).sum();
-    let whole = names.into_iter().zip(doings).zip(shares);
-    let workload = |((name, doing), share): ((String, Doing), &Share)| Workload {
-        name,
-        rate_share: if all > 0.0 { open(&doing, share) / all } else { 0.0 },
-        kind: doing.kind,
-        call: doing.call,
-        depth: doing.depth,
-        closed: doing.closed,
-        reads: doing.reads,
-    };
-    whole.map(workload).collect()
-}
-
-/// What all seats together hold at once.
-fn need(doings: &[Doing], found: &[Found], seats: &[Seat]) -> Need {
-    let clients = u32::try_from(seats.len()).expect("at most CONNECTIONS_MAX");
-    let mut need = Need { clients, sockets: 0, sockets_here: 0, sockets_besides: 0 };
-    let here: Vec<bool> = found
-        .iter()
-        .map(|found| found.address.is_some_and(|address| hosts::is_here(address.ip())))
-        .collect();
-    for seat in seats {
-        let sockets = sockets(doings, seat);
-        need.sockets += sockets;
-        need.sockets_here += if here[usize::from(seat.target)] { sockets } else { 0 };
-    }
-    need
-}
-
-fn sockets(doings: &[Doing], seat: &Seat) -> u64 {
-    doings[usize::from(seat.workload)].kind.sockets().into()
-}
-
-/// The most sockets that the seats of one of so many roles have.
-fn most_sockets(doings: &[Doing], seats: &[Seat], roles: u16) -> u64 {
-    let mut of_role = vec![0; usize::from(roles)];
-    for (at, seat) in seats.iter().enumerate() {
-        of_role[at % usize::from(roles)] += sockets(doings, seat);
-    }
-    of_role.into_iter().max().unwrap_or(0)
-}
-
-/// Each client on pipes has a child, and so a target, of its own.
-fn adopt(
-    mut seats: Vec<Seat>,
-    found: Vec<Found>,
-) -> Result<(Vec<Seat>, Vec<Found>, Vec<Vec<String>>), StartError> {
-    let (mut all, mut children): (Vec<Found>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
-    // Where the clients of each target go, in turn.
-    let mut places: Vec<Vec<usize>> = Vec::new();
-    for (at, found) in found.into_iter().enumerate() {
-        let first = all.len();
-        let clients = match &found.target.place {
-            Place::Stdio { command } => {
-                let clients = seats.iter().filter(|seat| usize::from(seat.target) == at).count();
-                children.extend(std::iter::repeat_n(command.clone(), clients));
-                clients
-            }
-            Place::Http { .. } | Place::Tcp { .. } => 1,
-        };
-        let name = |nth: usize| match nth {
-            0 => found.target.name.clone(),
-            nth => format!("{} #{}", found.target.name, nth + 1),
-        };
-        let target = |nth| Target { name: name(nth), place: found.target.place.clone() };
-        all.extend((0..clients).map(|nth| Found { target: target(nth), address: found.address }));
-        places.push((first..all.len()).collect());
-    }
-    if all.len() > TARGETS_MAX {
-        return Err(StartError::usage(format!(
-            "each client on pipes is a target of its own, and there are at most {TARGETS_MAX} \
-             targets: --connections {TARGETS_MAX}"
-        )));
-    }
-    for seat in &mut seats {
-        let of = &places[usize::from(seat.target)];
-        // A target of its own has one client, the first.
-        let place = of[seat.source as usize % of.len()];
-        seat.source = if of.len() > 1 { 0 } else { seat.source };
-        seat.target = u8::try_from(place).expect("at most TARGETS_MAX");
-    }
-    Ok((seats, all, children))
-}
-
-fn host_and_path(target: &Target) -> (String, String) {
-    match &target.place {
-        Place::Http { host, port, path } => {
-            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            (format!("{host}:{port}"), path.clone())
-        }
-        Place::Tcp { .. } | Place::Stdio { .. } => (String::new(), String::new()),
-    }
+/// A number of calls without its fraction.
+#[expect(clippy::cast_possible_truncation, reason = "it is between two bounds that fit")]
+fn whole(calls: f64) -> usize {
+    calls as usize
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use ringmesh_runtime::load::script::Endpoint;
+
 use super::*;
 use crate::config::Span;
 
@@ -109,6 +111,23 @@ fn what_is_wrong_has_its_place_and_a_mend() {
              4294967295",
         ),
         ("connections = 10", "connections = 0", "s.toml: connections = 0: use 1 to 2097152"),
+    ] {
+        assert_wrong(from, to, expected);
+    }
+    for text in ["", "x", "title = 1\n", "connections = 10\n[[workload]]\nkind = \"http\"\n"] {
+        assert_eq!(wrong(text).exit_code(), 65, "{text}");
+    }
+}
+
+fn assert_wrong(from: &str, to: &str, expected: &str) {
+    let text = LEAST.replace(from, to);
+    let wrong = wrong(&text);
+    assert_eq!((wrong.to_string().as_str(), wrong.exit_code()), (expected, 65), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_together_has_its_place_and_a_mend() {
+    for (from, to, expected) in [
         ("duration = \"1s\"", "", "s.toml:4:1: a key is missing: `duration`"),
         (
             "duration = \"1s\"",
@@ -163,12 +182,7 @@ fn what_is_wrong_has_its_place_and_a_mend() {
             "s.toml: timeout: use 1ms to 600s",
         ),
     ] {
-        let text = LEAST.replace(from, to);
-        let wrong = wrong(&text);
-        assert_eq!((wrong.to_string().as_str(), wrong.exit_code()), (expected, 65), "{text}");
-    }
-    for text in ["", "x", "title = 1\n", "connections = 10\n[[workload]]\nkind = \"http\"\n"] {
-        assert_eq!(wrong(text).exit_code(), 65, "{text}");
+        assert_wrong(from, to, expected);
     }
 }
 
