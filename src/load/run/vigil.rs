@@ -37,7 +37,7 @@ impl Vigil {
         let refused = sum(|of| of.faults[Fault::ConnectRefused.index()]);
         let active = sum(|of| u64::from(of.established) + of.opened + of.answered) > 0;
         self.lost += sum(|of| of.lost);
-        let all_lost = self.lost > 0 && opening == 0 && !connects_more(script, second.phase);
+        let all_lost = self.lost > 0 && opening == 0 && !connects_more(script, second);
         if active || second.wanted == 0 || !(refused > 0 || all_lost) {
             self.gone_s = 0.0;
             return None;
@@ -48,17 +48,22 @@ impl Vigil {
     }
 }
 
-/// Whether clients connect in this phase or later.
-fn connects_more(script: &Script, phase: usize) -> bool {
-    let is_more =
-        |phase: &Phase| phase.connections_to > phase.connections_from || phase.churn_per_s > 0.0;
-    let later = script.phases.iter().skip(phase + 1);
-    script.phases.iter().skip(phase).any(is_more) || later.clone().any(|phase| phase.reconnect > 0)
+/// Whether clients connect after this second, in its phase or later. A phase whose clients connect
+/// in steps may have taken the last of them.
+fn connects_more(script: &Script, second: &Second) -> bool {
+    let rest = |phase: &Phase| phase.connections_to > second.wanted || phase.churn_per_s > 0.0;
+    let is_more = |phase: &Phase| {
+        let from = phase.connections_from;
+        phase.connections_to > from || phase.churn_per_s > 0.0 || phase.reconnect > 0
+    };
+    let mut phases = script.phases.iter().skip(second.phase);
+    phases.next().is_some_and(rest) || phases.any(is_more)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::load::run::fixtures;
@@ -72,7 +77,9 @@ mod tests {
     ) -> Option<Gone> {
         let script = Arc::new(fixtures::script(phases));
         let mut second = fixtures::second(from_s);
-        (second.wanted, second.phase) = (100, phases.len() - 1);
+        let at_ns = Duration::from_secs_f64(second.to_s).as_nanos();
+        let at_ns = u64::try_from(at_ns).expect("a short run");
+        (second.wanted, second.phase) = (script.connections_at(at_ns), phases.len() - 1);
         change(&mut second.workloads[0]);
         vigil.note(&script, &second)
     }
@@ -89,6 +96,17 @@ mod tests {
         assert_eq!(note(&mut vigil, HOLD, 2.0, |_| {}), None);
         let gone = Gone { lost: 100, since_s: 2.0 };
         assert_eq!(note(&mut vigil, HOLD, 3.0, |_| {}), Some(gone));
+    }
+
+    #[test]
+    fn who_connected_at_once_does_not_connect_again() {
+        let (mut vigil, mut script) = (Vigil::default(), fixtures::script(RAMP));
+        script.phases[0].steps = 1;
+        let mut second = fixtures::second(0.0);
+        (second.wanted, second.workloads[0].lost) = (100, 100);
+        assert_eq!(vigil.note(&script, &second), None, "not for long yet");
+        second.workloads[0].lost = 0;
+        assert!(vigil.note(&script, &second).is_some(), "all that are wanted were there");
     }
 
     #[test]
