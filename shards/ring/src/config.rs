@@ -9,6 +9,9 @@ const TABLE_MAX: u32 = 1 << 20;
 const BUFFERS_MAX: u16 = 1 << 15;
 const BUFFER_BYTES_MAX: u32 = 1 << 20;
 
+/// Longest wait that [`RingConfig::gather`] is for: 10 ms. A longer one ends with what comes first.
+pub const GATHER_NS_MAX: u64 = 10_000_000;
+
 /// The sizes of a ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingConfig {
@@ -22,6 +25,9 @@ pub struct RingConfig {
     pub buffers: u16,
     /// Bytes of a receive buffer, at most 1 MiB.
     pub buffer_bytes: u32,
+    /// Completions that a wait of at most [`GATHER_NS_MAX`] waits for, at least 1: whoever can bear
+    /// that delay is woken once for many of them.
+    pub gather: u32,
     /// Whether the kernel releases a closed descriptor late (before 6.13). Unset, its release
     /// number decides; set by tests.
     pub late_release: Option<bool>,
@@ -35,6 +41,7 @@ impl Default for RingConfig {
             table: 1024,
             buffers: 256,
             buffer_bytes: 4096,
+            gather: 1,
             late_release: None,
         }
     }

@@ -59,7 +59,7 @@ mod user_data;
 
 pub use bind_error::{BindError, Obstacle};
 pub use clock::Clock;
-pub use config::{ConfigError, RingConfig, SetupError};
+pub use config::{ConfigError, GATHER_NS_MAX, RingConfig, SetupError};
 pub use cpu::{allowed_cpus, pin_to_cpu};
 pub use doorbell::Doorbell;
 pub use drive::{drive, run};

@@ -50,7 +50,7 @@ pub fn probe() -> Result<Features, Refusal> {
         table: 4,
         buffers: 4,
         buffer_bytes: 64,
-        late_release: None,
+        ..RingConfig::default()
     };
     let mut ring = Ring::new(&config).map_err(|error| match error {
         SetupError::Refused(refusal) => refusal,

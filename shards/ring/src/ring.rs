@@ -11,7 +11,7 @@ use ringmesh_runtime::io::{Completion, ConnId, IoError, ListenerId};
 use crate::accepts::{AcceptQueue, ticket_of};
 use crate::buffers::BufferRing;
 use crate::clock::Clock;
-use crate::config::{RingConfig, SetupError};
+use crate::config::{GATHER_NS_MAX, RingConfig, SetupError};
 use crate::connects::Connects;
 use crate::doorbell::Doorbell;
 use crate::errno::{of_accept, of_receive, of_send, outcome};
@@ -47,6 +47,8 @@ pub struct Ring {
     pub(crate) follow_ups: Vec<FollowUp>,
     in_flight: u64,
     enter_flags: EnterFlags,
+    /// Completions that a short wait is for.
+    gather: u32,
     counters: Counters,
     /// The kernel knows one submitter, and the memory above is this thread's.
     _thread_bound: PhantomData<*mut ()>,
@@ -121,6 +123,7 @@ impl Ring {
             follow_ups,
             in_flight: 0,
             enter_flags,
+            gather: config.gather.max(1),
             counters: Counters::default(),
             _thread_bound: PhantomData,
         })
@@ -166,8 +169,9 @@ impl Ring {
         }
     }
 
-    /// Submits everything and waits until a completion is there to reap, or until `until_ns` on
-    /// the clock's monotonic scale. May return early.
+    /// Submits everything and waits until a completion is there to reap
+    /// ([`RingConfig::gather`] of them, where the wait is short), or until `until_ns` on the
+    /// clock's monotonic scale. May return early.
     pub fn wait(&mut self, until_ns: Option<u64>) {
         self.follow_up();
         if !self.stash.is_empty() || !self.uring.completion().is_empty() {
@@ -176,7 +180,10 @@ impl Ring {
         let Some(until_ns) = until_ns else { return self.enter(1, None) };
         match until_ns.saturating_sub(self.clock.mono_ns()) {
             0 => self.poll(),
-            left_ns => self.enter(1, Some(Duration::from_nanos(left_ns))),
+            left_ns => {
+                let gather = if left_ns <= GATHER_NS_MAX { self.gather } else { 1 };
+                self.enter(gather, Some(Duration::from_nanos(left_ns)));
+            }
         }
     }
 

@@ -189,6 +189,7 @@ fn generator(plan: &Plan) -> Value {
         "timeout_s": rounded(super::float(script.timeout_ns) / 1e9),
         "linger_s": rounded(super::float(script.linger_ns) / 1e9),
         "backlog_max": script.backlog_max,
+        "pacing_ms": rounded(super::float(script.pacing_ns) / 1e6),
         "warnings": plan.warnings,
         "targets": sources.collect::<Vec<_>>(),
         "workloads": script.workloads.iter().map(workload).collect::<Vec<_>>(),

@@ -12,7 +12,8 @@ use super::{float, hdr, ratio};
 /// Share of a core, of one role's thread or of all cores together, from which work waits for the
 /// generator: a thread that is so busy has a queue before it at any moment.
 pub(super) const BUSY_SHARE_MAX: f64 = 0.95;
-/// Lateness at p99 below which it never matters, ms: timers of the kernel and one long tick.
+/// Lateness at p99 below which it never matters, ms, besides the script's pacing: timers of the
+/// kernel and one long tick.
 pub(super) const LATE_P99_MS_MAX: f64 = 1.0;
 /// Lateness at p99 over latency at p99 from which latency says more of the generator.
 pub(super) const LATE_SHARE_MAX: f64 = 0.25;
@@ -69,7 +70,8 @@ fn busy(evidence: &Evidence<'_>) -> Option<String> {
 fn late(evidence: &Evidence<'_>) -> Option<String> {
     let late_ms = hdr::percentiles(&evidence.tally.late).p99;
     let latency_ms = hdr::percentiles(&evidence.tally.whole.latency).p99;
-    let matters = late_ms > LATE_P99_MS_MAX && late_ms > LATE_SHARE_MAX * latency_ms;
+    let late_max_ms = LATE_P99_MS_MAX + float(evidence.script.pacing_ns) / 1e6;
+    let matters = late_ms > late_max_ms && late_ms > LATE_SHARE_MAX * latency_ms;
     matters.then(|| format!("it sent late: p99 {late_ms} ms, where latency is {latency_ms} ms"))
 }
 

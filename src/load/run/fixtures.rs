@@ -55,6 +55,7 @@ pub(super) fn script(phases: &[(u64, u32, u32)]) -> Script {
         timeout_ns: 5_000_000_000,
         linger_ns: 5_000_000_000,
         backlog_max: 1_024,
+        pacing_ns: 0,
     };
     script.check();
     script

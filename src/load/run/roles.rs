@@ -19,6 +19,8 @@ use crate::load::plan::Plan;
 const SQ_ENTRIES: u32 = 2_048;
 /// An update reaches all listeners of a role at once.
 const CQ_ENTRIES: u32 = 32_768;
+/// Completions that a paced role waits for at most: half of its buffers may be filled then.
+const GATHER: u32 = BUFFERS as u32 / 2;
 /// Answers are short, and recycled within the tick that brought them.
 const BUFFERS: u16 = 2_048;
 const BUFFER_BYTES: u32 = 4_096;
@@ -110,6 +112,7 @@ fn ring_of(plan: &Plan) -> RingConfig {
         table: plan.table,
         buffers: BUFFERS,
         buffer_bytes: BUFFER_BYTES,
+        gather: if plan.script.pacing_ns == 0 { 1 } else { GATHER },
         ..RingConfig::default()
     }
 }

@@ -172,6 +172,7 @@ impl<'a> Resolver<'a> {
             timeout_ns: timeout_ms * MS,
             linger_ns: linger_ms * MS,
             backlog_max: backlog,
+            pacing_ns: scenario.pacing.map_or(0, |of| of.ms) * MS,
         }
     }
 
@@ -255,6 +256,9 @@ impl<'a> Resolver<'a> {
         let timeout_ms = script.timeout_ns / MS;
         if timeout_ms == 0 || timeout_ms > TIMEOUT_MS_MAX {
             return Err(self.file.wrong_in_all("timeout: use 1ms to 600s"));
+        }
+        if script.pacing_ns > script::PACING_NS_MAX {
+            return Err(self.file.wrong_in_all("pacing: use 0ms to 10ms"));
         }
         script.check();
         let checks = self.checks(&script)?;

@@ -44,6 +44,8 @@ pub(crate) struct Scenario {
     /// Calls that wait for a free connection, in all; more are errors
     /// [default: as many as become due within the time-out].
     pub(crate) backlog: Option<Count>,
+    /// Calls and answers of so long are gathered [default: 0ms].
+    pub(crate) pacing: Option<Span>,
     /// As `--assert`, a list.
     pub(crate) assert: Option<Vec<String>>,
     /// What workloads do that do not say otherwise.

@@ -45,9 +45,10 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "time-out      {timeout:?}; connects at once {}, backlog {}",
+            "time-out      {timeout:?}; connects at once {}, backlog {}, pacing {:?}",
             script.connecting_max * u32::from(shards),
-            script.backlog_max * usize::from(shards)
+            script.backlog_max * usize::from(shards),
+            span(script.pacing_ns)
         )?;
         for (name, _) in &self.admins {
             writeln!(f, "metrics of    {name}")?;

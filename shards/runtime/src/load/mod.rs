@@ -293,6 +293,7 @@ impl Load {
             until_ns = until_ns.min(at_ms.saturating_mul(1_000_000));
         }
         until_ns = until_ns.min(self.course_due_ns()).min(self.script_due_ns());
+        until_ns = self.paced(until_ns);
         Next::Wait { until_ns: Some(self.config.start_ns.saturating_add(until_ns)) }
     }
 }

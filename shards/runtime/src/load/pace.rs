@@ -112,6 +112,18 @@ impl Load {
         whole(next_ns)
     }
 
+    /// When to tick next, where something is due at `until_ns`.
+    pub(super) fn paced(&self, until_ns: u64) -> u64 {
+        let pacing_ns = self.script.pacing_ns;
+        if pacing_ns == 0 {
+            return until_ns;
+        }
+        let next_ns = (self.now_ns / pacing_ns + 1) * pacing_ns;
+        // Answers are looked for at least as often; without any under way the first thing wakes.
+        let under_way = self.calling > 0 || self.connecting > 0;
+        if under_way { next_ns } else { until_ns.max(next_ns) }
+    }
+
     /// Makes the calls that are due before `until_ns`.
     pub(super) fn keep_pace(&mut self, until_ns: u64) {
         let Some(phase) = self.script.phases.get(self.phase) else { return };

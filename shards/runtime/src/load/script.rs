@@ -10,6 +10,9 @@ use ringmesh_proto::mcp::Version;
 /// Longest run, seconds: a week.
 pub const RUN_S_MAX: u64 = 7 * 24 * 3600;
 
+/// Longest [`Script::pacing_ns`]: 10 ms.
+pub const PACING_NS_MAX: u64 = 10_000_000;
+
 /// A run. Times are nanoseconds since its begin.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -34,6 +37,11 @@ pub struct Script {
     /// Calls that wait for an idle connection in one role, at most; more are not sent, which is a
     /// fault of its own.
     pub backlog_max: usize,
+    /// Calls and answers of so long are gathered, at whole multiples since the begin, at most
+    /// [`PACING_NS_MAX`]; 0: each is handled when it comes. What a thread is woken for costs both
+    /// sides more than the call itself. Latency counts from the time due to the time at which the
+    /// answer is seen all the same, so that it is overstated by up to as much, never understated.
+    pub pacing_ns: u64,
 }
 
 /// A server.
@@ -279,6 +287,7 @@ impl Script {
         assert!(!self.targets.is_empty() && self.targets.len() <= 256, "1 to 256 targets");
         assert!(!self.workloads.is_empty() && self.workloads.len() <= 256, "1 to 256 workloads");
         assert!(self.connecting_max > 0, "somebody connects");
+        assert!(self.pacing_ns <= PACING_NS_MAX, "pacing up to 10 ms");
         let mut end_ns = 0;
         for phase in &self.phases {
             assert!(phase.start_ns == end_ns && phase.duration_ns > 0, "phases follow each other");
@@ -329,6 +338,7 @@ mod tests {
             timeout_ns: 1,
             linger_ns: 0,
             backlog_max: 0,
+            pacing_ns: 0,
         };
         let wanted = [(0, 0), (50, 5), (99, 9), (100, 20), (149, 20), (150, 30), (199, 30)];
         for (at_ns, connections) in wanted {

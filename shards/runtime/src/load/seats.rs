@@ -528,6 +528,7 @@ mod tests {
                 timeout_ns: 1,
                 linger_ns: 0,
                 backlog_max: 0,
+                pacing_ns: 0,
             };
             for index in connections.0..connections.1 {
                 let due_ns = due_ns(&phase, index.into());

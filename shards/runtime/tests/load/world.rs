@@ -88,6 +88,7 @@ pub(crate) fn script(workloads: Vec<Workload>, seats: u32, phases: Vec<Phase>) -
         timeout_ns: 2 * S,
         linger_ns: S,
         backlog_max: 10,
+        pacing_ns: 0,
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) fn plan(phases: &[Phase], workloads: Vec<Workload>) -> Plan {
         timeout_ns: 10 * SECOND_NS,
         linger_ns: 10 * SECOND_NS,
         backlog_max: 1_024,
+        pacing_ns: 0,
     };
     Plan {
         title: "A run that is made up".to_owned(),
