@@ -19,8 +19,6 @@ pub(super) const THREADS_RESERVED: u64 = 64;
 /// The kernel spreads connections over the listeners of a port by hash (SO_REUSEPORT), so that the
 /// number of each varies with a standard deviation of its root. A shard has room for so many.
 const DEVIATIONS: u64 = 6;
-/// CAP_SYS_ADMIN and CAP_SYS_RESOURCE (capabilities(7)): RLIMIT_NPROC does not bind who has one.
-const UNBOUND_BY_NPROC: [u32; 2] = [21, 24];
 
 /// What bounds connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,26 +197,23 @@ impl<'h> Capacity<'h> {
     }
 
     fn threads(&self) -> Option<Limit> {
-        let nproc = match UNBOUND_BY_NPROC.iter().any(|&bit| self.host.has_capability(bit)) {
-            true => u64::MAX,
-            false => self.host.nproc.hard,
-        };
+        let nproc = self.host.threads_max();
         let pids = self.host.pids.as_ref();
-        let (free, source) = match pids {
-            Some(pids) if pids.free() < nproc => (pids.free(), pids.source.as_str()),
-            _ => (nproc, "RLIMIT_NPROC"),
+        let (free, of) = match pids {
+            Some(pids) if pids.free() < nproc => (pids.free(), format!("left ({})", pids.source)),
+            _ => (nproc, "for all that the user runs (RLIMIT_NPROC)".to_owned()),
         };
         let shards = free.saturating_sub(THREADS_RESERVED);
         if shards >= shards_most(&self.machine) {
             return None;
         }
         let connections = shards * evenly(places_of(self.machine.nofile), shards);
-        let how = format!("{} threads are left ({source})", grouped(free));
+        let how = format!("{} threads are {of}", grouped(free));
         Some(Limit { kind: Kind::Threads, connections, how })
     }
 
     fn files(&self) -> Option<Limit> {
-        let files = self.host.files.as_ref()?;
+        let files = self.host.files.as_ref().filter(|files| files.max < u64::MAX)?;
         let connections = files.free().saturating_sub(FILES_RESERVED);
         let how = format!(
             "a file each: fs.file-max is {}, {} are in use and {} kept free",
@@ -272,7 +267,7 @@ impl<'h> Capacity<'h> {
                 )
             }
             Kind::Threads => "raise the control group's pids.max (docker: --pids-limit, systemd: \
-                              TasksMax), or ulimit -u"
+                              TasksMax) and ulimit -u"
                 .into(),
             Kind::Files => {
                 let used = self.host.files.as_ref().map_or(0, |files| files.used);

@@ -46,7 +46,7 @@ fn capabilities(look: &Look<'_>) -> Option<Check> {
 
 fn threads(look: &Look<'_>) -> Option<Check> {
     let host = look.host;
-    let (left, mut found) = match &host.pids {
+    let (free, mut found) = match &host.pids {
         Some(pids) => {
             let found =
                 format!("{} of {} ({})", grouped(pids.used), grouped(pids.max), pids.source);
@@ -54,6 +54,7 @@ fn threads(look: &Look<'_>) -> Option<Check> {
         }
         None => (u64::MAX, "no limit of a control group".to_owned()),
     };
+    let left = free.min(host.threads_max());
     found.push_str(&format!("; RLIMIT_NPROC {}", limit(host.nproc.soft)));
     if let Some(most) = host.sysctls.threads_max {
         found.push_str(&format!("; kernel.threads-max {}", grouped(most)));
@@ -62,6 +63,10 @@ fn threads(look: &Look<'_>) -> Option<Check> {
     let state = if left >= need { State::Ok } else { State::Fail };
     let means = "a server takes a thread for each shard and each pool's worker, and some of the \
                  kernel's";
-    let mend = format!("allow {need} or more (docker: --pids-limit; systemd: TasksMax)");
+    let mend = if left < free {
+        format!("ulimit -u {need} or more (systemd: LimitNPROC)")
+    } else {
+        format!("allow {need} or more (docker: --pids-limit; systemd: TasksMax)")
+    };
     Some(Check::new("threads", state, found, means).mend(mend))
 }

@@ -22,7 +22,7 @@ fn nofile(look: &Look<'_>) -> Option<Check> {
     let found =
         format!("RLIMIT_NOFILE {} soft, {} hard{ceiling}", limit(limits.soft), limit(limits.hard));
     let each = look.wanted.div_ceil(cores);
-    // Twice the places of an even spread leave room for an uneven one.
+    // An eighth more than an even spread, and what refusals keep, leave room for an uneven one.
     let need = each.saturating_add(each / 8 + 512).min(1 << 20).next_power_of_two();
     let (state, means) = if places == 0 {
         (State::Fail, "too low for any server".to_owned())
@@ -59,10 +59,13 @@ fn file_max(look: &Look<'_>) -> Option<Check> {
     let need = look.wanted.saturating_add(files.used + 4_096);
     let fits = need <= files.max;
     let state = if fits { State::Ok } else { look.short() };
+    let left = match files.max {
+        u64::MAX => "nothing bounds them but memory".to_owned(),
+        _ => format!("{} are left", grouped(files.free())),
+    };
     let means = format!(
         "a connection takes one file of the whole system (its client's end on this machine \
-         another): {} are left",
-        grouped(files.free()),
+         another): {left}"
     );
     Some(
         Check::new("system files", state, found, means)

@@ -11,6 +11,11 @@ use ringmesh_ring::{Features, Refusal};
 
 use crate::config::{Cpus, Groups, Machine, MemoryLimit, mem_total};
 
+/// CAP_SYS_ADMIN and CAP_SYS_RESOURCE (capabilities(7)): RLIMIT_NPROC does not bind who has one.
+const UNBOUND_BY_NPROC: [u32; 2] = [21, 24];
+/// More files than there can be: what `fs.file-max` says where nobody set a bound.
+const FILES_UNBOUND: u64 = i64::MAX as u64;
+
 /// What no file tells.
 #[derive(Clone, Debug)]
 pub(super) struct Trials {
@@ -75,7 +80,7 @@ pub(super) struct Host {
     pub(super) nofile: Pair,
     pub(super) memlock: Pair,
     pub(super) nproc: Pair,
-    /// `fs.file-max` and what of it is in use.
+    /// `fs.file-max` and what of it is in use; `u64::MAX` is none.
     pub(super) files: Option<Bound>,
     /// The lower of the machine's memory and the control groups' limits.
     pub(super) memory: MemoryLimit,
@@ -156,6 +161,13 @@ impl Host {
     pub(super) fn has_capability(&self, bit: u32) -> bool {
         self.capabilities >> bit & 1 == 1
     }
+
+    /// Threads and processes that the user may have. The soft limit counts: a server does not
+    /// raise it.
+    pub(super) fn threads_max(&self) -> u64 {
+        let unbound = UNBOUND_BY_NPROC.iter().any(|&bit| self.has_capability(bit));
+        if unbound { u64::MAX } else { self.nproc.soft }
+    }
 }
 
 /// A system's files.
@@ -205,6 +217,7 @@ fn pair(limits: &str, name: &str, otherwise: u64) -> Pair {
 /// `fs.file-nr` is: allocated, free (always 0), most.
 fn files(tree: &Tree<'_>) -> Option<Bound> {
     let [used, _, max] = tree.numbers("proc/sys/fs/file-nr")?;
+    let max = if max >= FILES_UNBOUND { u64::MAX } else { max };
     Some(Bound { max, used, source: "fs.file-max".into() })
 }
 

@@ -57,7 +57,7 @@ fn connections(text: &str) -> Result<u64, &'static str> {
 }
 
 /// Looks at this machine and prints what was found. Whether all is well: with `--connections`
-/// whether they fit, otherwise whether no check failed.
+/// whether they fit, otherwise whether no check failed and a server without flags would start.
 pub(crate) fn run(options: &Options) -> bool {
     let host = Host::read(Path::new("/"), trials::run());
     let report = examine(&host, options.connections);
@@ -98,7 +98,7 @@ fn examine(host: &Host, asked: Option<u64>) -> Report {
     let failed = checks.iter().any(|check| check.state == State::Fail);
     let good = match asked {
         Some(_) => !failed && targets.iter().all(|fit| fit.fits()),
-        None => !failed,
+        None => !failed && capacity.by_default().is_ok(),
     };
     Report::new(host, checks, &capacity, targets, good)
 }

@@ -174,9 +174,42 @@ fn a_tuned_host_has_nothing_to_mend() {
     assert!(fit.fits());
     assert_eq!((fit.shards, fit.clients.as_deref()), (8, None));
     assert_eq!((fit.flags.as_str(), fit.connections_max), ("", 130_816));
+    assert!(report.check("system files").found.contains("fs.file-max unlimited"));
+    assert!(Capacity::of(&host).limits.iter().all(|limit| limit.kind != Kind::Files));
     let more = examine(&host, Some(2_000_000));
     assert!(more.is_good());
     assert_eq!(more.target(2_000_000).flags, "--shards 8 --connections-max 253006");
+}
+
+#[test]
+fn where_no_server_starts_without_flags_all_is_not_well() {
+    let small = [("proc/meminfo", "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n")];
+    let report = examine(&Tree::with(tuned(), &small).host(works()), None);
+    let states = report.states();
+    assert!(states.iter().all(|(_, state)| *state < State::Fail), "{states:?}");
+    assert!(!report.is_good());
+    assert!(report.text(Style { colour: false }).contains("\nfail  by default "));
+}
+
+#[test]
+fn the_soft_limit_of_threads_binds_whom_no_capability_frees() {
+    let limits = "Max processes 70 250000 processes\nMax open files 1048576 1048576 files\n";
+    let freed = "CapEff:\t0000000001000000\nCpus_allowed_list:\t0-7\n";
+    let machine =
+        |status| Tree::with(tuned(), &[("proc/self/limits", limits), ("proc/self/status", status)]);
+    assert_told(vec![
+        Expected {
+            found: "RLIMIT_NPROC 70",
+            mend: Some("ulimit -u 72"),
+            ..expected(machine(STATUS), works(), "threads", State::Fail)
+        },
+        expected(machine(freed), works(), "threads", State::Ok),
+    ]);
+    let bound = |status| {
+        let host = machine(status).host(works());
+        Capacity::of(&host).limits.iter().any(|limit| limit.kind == Kind::Threads)
+    };
+    assert!(bound(STATUS) && !bound(freed));
 }
 
 #[test]
