@@ -79,12 +79,15 @@ fn rates_are_of_the_time_between_both_answers() {
 
 #[test]
 fn without_an_answer_of_the_same_process_there_are_no_rates() {
-    let (mut before, now) = two_answers();
+    let (before, now) = two_answers();
     let admin = "127.0.0.1:9180".parse().expect("an address");
     let first = View::of(admin, None, &now);
-    before.status.pid = 1;
-    let after_a_restart = View::of(admin, Some(&before), &now);
-    for view in [first, after_a_restart] {
+    let restarts = [(1, 940_000), (77, 930_000)].map(|(pid, started_unix_ms)| {
+        let mut before = before.clone();
+        (before.status.pid, before.status.started_unix_ms) = (pid, started_unix_ms);
+        View::of(admin, Some(&before), &now)
+    });
+    for view in [first].into_iter().chain(restarts) {
         let total = &view.total;
         assert_eq!((total.requests, total.busy, view.cpus), (None, None, None));
         assert_eq!(total.connections, 24_690);

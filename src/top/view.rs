@@ -8,7 +8,7 @@ use super::status::{Shard, Status};
 
 /// Slowest ticks that are shown.
 const SLOWEST_SHOWN: usize = 5;
-/// What took less than half of an answer's age is not worth a rate.
+/// Between two answers that are closer together nothing is worth a rate, s.
 const SECONDS_MIN: f64 = 0.01;
 
 #[derive(Clone, Debug, Default)]
@@ -81,8 +81,9 @@ pub(super) struct Slow {
 impl View {
     /// The server as `now` shows it, with rates since `before` where that is the same process.
     pub(super) fn of(admin: SocketAddr, before: Option<&Answer>, now: &Answer) -> Self {
-        let same = |b: &&Answer| b.status.pid == now.status.pid;
-        let before = before.filter(same);
+        // In a container the next process may well have the number of the last.
+        let process = |answer: &Answer| (answer.status.pid, answer.status.started_unix_ms);
+        let before = before.filter(|before| process(before) == process(now));
         let seconds = before.map_or(0.0, |b| now.at.saturating_duration_since(b.at).as_secs_f64());
         let before = before.filter(|_| seconds >= SECONDS_MIN).map(|b| &b.status);
         let status = &now.status;
