@@ -118,6 +118,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_crate_among_the_peers_is_checked() {
+        let peers = crate::tree::root().join("perf/peers");
+        for peer in std::fs::read_dir(peers).expect("perf/peers") {
+            let peer = peer.expect("an entry");
+            let name = format!("perf/peers/{}", peer.file_name().to_string_lossy());
+            let listed = OUTSIDE.contains(&name.as_str());
+            assert!(listed || !peer.path().join("Cargo.toml").exists(), "{name} is not in OUTSIDE");
+        }
+    }
+
+    #[test]
     fn tests_are_added_up() {
         let line = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out\n";
         let counts = |text: &str| counted(text).map_err(|problem| problem.to_string());
