@@ -547,7 +547,7 @@ fn check_tells_the_plan_and_sends_nothing() {
     let output = command.output().expect("the program");
     assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
     let told = text_of(&output.stdout);
-    for part in ["256", "20000 calls/s", "descriptors", "fs.file-max", "ports"] {
+    for part in ["256", "50000 calls/s", "descriptors", "fs.file-max", "ports"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(!folder.out().exists());
