@@ -3,15 +3,16 @@
 //!
 //! [`find_head`] finds where a request's head ends, however the network cut it; [`Head`] parses it
 //! in place; [`Chunked`] decodes a chunked body; [`reply`] writes responses into the buffer that is
-//! sent; [`ResponseHead`] reads what others wrote. Values of these types live at most as long as one request of one connection.
+//! sent; [`ResponseHead`] reads what others wrote. Values of these types live at most as long as
+//! one request of one connection.
 //!
 //! Invariants: a message whose end two implementations could place differently is refused, never
 //! repaired, since the next request on the connection would be read from its remains (RFC 9112
 //! 11.2). The parse path allocates nothing. Every length is bounded.
 //!
-//! Left out on purpose: requests of clients, HTTP/2, content codings, ranges, trailers (checked, then
-//! dropped), and policy: which hosts, origins, paths and methods are served is the session's to
-//! say.
+//! Left out on purpose: requests of clients, HTTP/2, content codings, ranges, trailers (checked,
+//! then dropped), and policy: which hosts, origins, paths and methods are served is the session's
+//! to say.
 
 mod chunked;
 mod head;

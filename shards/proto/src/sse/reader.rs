@@ -25,6 +25,8 @@ pub struct Reader {
     /// Bytes that came; those before `at` are taken.
     bytes: Vec<u8>,
     at: usize,
+    /// No line ends before: a long one is not looked through anew for each piece of it.
+    looked: usize,
     /// Data of the event so far.
     data: Vec<u8>,
     /// The event has a field.
@@ -45,6 +47,7 @@ impl Reader {
         } else {
             self.bytes.drain(..self.at);
         }
+        self.looked = self.looked.saturating_sub(self.at);
         self.at = 0;
         &mut self.bytes
     }
@@ -55,9 +58,13 @@ impl Reader {
             self.data.clear();
         }
         loop {
-            let rest = self.skip_marks();
-            let end = memchr::memchr2(b'\n', b'\r', rest)?;
-            let (line_at, line_end) = (self.at, self.at + end);
+            self.skip_marks();
+            let from = self.looked.max(self.at);
+            let Some(end) = memchr::memchr2(b'\n', b'\r', &self.bytes[from..]) else {
+                self.looked = self.bytes.len();
+                return None;
+            };
+            let (line_at, line_end) = (self.at, from + end);
             self.after_cr = self.bytes[line_end] == b'\r';
             self.at = line_end + 1;
             self.started = true;
@@ -105,12 +112,12 @@ impl Reader {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.data.clear();
-        self.at = 0;
+        (self.at, self.looked) = (0, 0);
         (self.begun, self.taken, self.after_cr, self.started) = (false, false, false, false);
     }
 
-    /// What is left to read, without what stands between lines.
-    fn skip_marks(&mut self) -> &[u8] {
+    /// Passes over what stands between lines.
+    fn skip_marks(&mut self) {
         if self.after_cr && self.at < self.bytes.len() {
             self.after_cr = false;
             self.at += usize::from(self.bytes[self.at] == b'\n');
@@ -120,7 +127,6 @@ impl Reader {
             self.at += BOM.len();
             self.started = true;
         }
-        &self.bytes[self.at..]
     }
 }
 
