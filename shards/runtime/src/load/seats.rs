@@ -141,8 +141,10 @@ impl Load {
         due_ns.min(end_ns)
     }
 
-    /// Does what the phase says until `until_ns`: connects and closes seats, makes calls.
+    /// Does what the phase says until `until_ns`: connects and closes seats, makes calls. What is
+    /// due after its end is the next one's to say, however late it begins.
     pub(super) fn follow_script(&mut self, until_ns: u64) {
+        let until_ns = until_ns.min(self.phase_end_ns());
         if self.course != Course::Running || until_ns == 0 {
             return;
         }

@@ -55,11 +55,20 @@ pub(crate) struct Net {
     pub(crate) piece: usize,
     /// Most connections at once.
     pub(crate) open_max: usize,
+    /// How long a client takes from one look at the clock to the next.
+    pub(crate) look_ns: u64,
+    /// From which place on closes of clients take until when.
+    pub(crate) late_closes: Option<(u32, u64)>,
 }
 
 impl Net {
     fn piece(&self, len: usize) -> usize {
         if self.piece == 0 { len } else { len.min(self.piece) }
+    }
+
+    fn closes(&self, side: usize, place: u32) -> bool {
+        let late = |(from, until_ns)| side == CLIENT && from <= place && self.now_ns < until_ns;
+        !self.late_closes.is_some_and(late)
     }
 }
 
@@ -73,6 +82,7 @@ struct Slot {
     shutdown: Option<Shutdown>,
     cut: bool,
     closing: bool,
+    closed: bool,
 }
 
 /// One end. See the module.
@@ -178,14 +188,15 @@ impl End {
                 }
                 self.ready.push(Completion::ShutDown { conn });
             }
-            if slot.closing {
+            if slot.closing && net.closes(side, place) {
+                slot.closed = true;
                 if let Some(link) = slot.link {
                     net.links[link].fin[side] = true;
                 }
                 self.ready.push(Completion::Closed { conn });
             }
         }
-        self.slots.retain(|_, slot| !slot.closing);
+        self.slots.retain(|_, slot| !slot.closed);
         net.open_max = net.open_max.max(self.slots.len());
     }
 
@@ -233,6 +244,7 @@ impl Slot {
             shutdown: None,
             cut: false,
             closing: false,
+            closed: false,
         }
     }
 }
@@ -264,7 +276,11 @@ fn receive(
 
 impl Io for End {
     fn time(&mut self) -> Time {
-        let now_ns = self.net.borrow().now_ns;
+        let mut net = self.net.borrow_mut();
+        if self.side == CLIENT {
+            net.now_ns += net.look_ns;
+        }
+        let now_ns = net.now_ns;
         Time { mono_ns: now_ns, unix_ms: 1_790_000_000_000 + now_ns / 1_000_000 }
     }
 

@@ -192,6 +192,21 @@ fn connects_are_bounded_and_steps_are_steps() {
 }
 
 #[test]
+fn a_phase_ends_on_time_even_if_the_generator_does_not_keep_it() {
+    // Between two looks at the clock pass three calls of a busy phase.
+    let phases = (0..10).map(|n| phase(100 * MS, (1, 1), if n % 2 == 0 { 1_000.0 } else { 0.0 }));
+    let script = script(vec![workload(Kind::Http)], 1, phases.collect());
+    let mut world = World::new(script, 1, shard(false));
+    world.net.borrow_mut().look_ns = 3 * MS;
+    world.run();
+    for phase in 0..10 {
+        let of_phase = world.told.iter().filter(|told| told.phase == phase);
+        let due: u64 = of_phase.map(|told| told.workloads[0].due).sum();
+        assert_eq!(due, if phase % 2 == 0 { 100 } else { 0 }, "in phase {phase}");
+    }
+}
+
+#[test]
 fn a_wish_ends_the_run() {
     for (wish, deletes) in [(Wish::Finish, 3), (Wish::Abort, 0)] {
         let phases = vec![phase(100 * MS, (0, 3), 0.0), phase(100 * S, (3, 3), 10.0)];
