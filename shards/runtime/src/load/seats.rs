@@ -434,6 +434,8 @@ impl Load {
         let partner = self.at(slot).partner;
         self.abort(slot);
         if partner != NONE {
+            // It may be closing still, to be made anew for the client that is gone now.
+            self.at(partner).flags.again = false;
             self.abort(partner);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use ringmesh_proto::mcp::Version;
 use ringmesh_runtime::io::ConnectError;
 use ringmesh_runtime::load::sample::Fault;
 use ringmesh_runtime::load::script::{Kind, Trigger};
@@ -181,6 +182,39 @@ fn a_server_that_closes_after_its_answer_loses_the_client() {
     });
     let sum = &total.workloads[0];
     assert_eq!((sum.answered, sum.lost, sum.faults[Fault::Lost.index()]), (3, 1, 1));
+}
+
+#[test]
+fn a_stream_does_not_outlive_its_client() {
+    // A server without sessions of its own: it streams to whoever asks.
+    let server = scripted(|_, request| {
+        if request.starts_with("GET") {
+            return says(chunked("text/event-stream", &[":\n\n"]));
+        }
+        if request.contains("notifications/initialized") {
+            return says("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".into());
+        }
+        Does::Says(http("200 OK", &result(request)))
+    });
+    let mut storm = phase(S, (1, 1), 0.0);
+    storm.reconnect = 1;
+    let kind = Kind::HttpSession { version: Version::V2025_11_25, stream: true };
+    let phases = vec![phase(100 * MS, (1, 1), 0.0), storm];
+    let mut world = World::new(script(vec![workload(kind)], 1, phases), 1, server);
+    assert!(!world.run_until(50 * MS));
+    {
+        let mut net = world.net.borrow_mut();
+        net.late_closes = Some((1, net.now_ns + 500 * MS));
+    }
+    // The client is back and waits for its stream, whose earlier connection is not closed yet.
+    assert!(!world.run_until(300 * MS));
+    assert_eq!(world.net.borrow().links.len(), 3);
+    world.net.borrow_mut().links[2].reset = true;
+    assert!(world.run_until(20 * S), "it comes to an end");
+    assert_eq!(world.net.borrow().links.len(), 3, "nobody asks for a stream");
+    let total = Total::of(&world.told);
+    assert_eq!(total.faults(), [(Fault::Lost, 1)]);
+    assert_eq!((total.workloads[0].opened, total.workloads[0].failed), (1, 1));
 }
 
 #[test]
