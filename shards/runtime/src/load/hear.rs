@@ -133,6 +133,14 @@ impl Load {
                 return bytes.len();
             }
         };
+        // Before its body is waited for: nobody would look at the time.
+        let Some(request) = self.awaited(slot) else {
+            self.fault_of(slot, Fault::Malformed, || {
+                format!("a response of status {} to nothing", head.status)
+            });
+            self.drop_client(slot);
+            return bytes.len();
+        };
         if head.is_interim() {
             return head.len;
         }
@@ -146,9 +154,8 @@ impl Load {
                     return bytes.len();
                 };
                 let Some(body) = bytes.get(head.len..head.len + length) else { return 0 };
-                if self.note_head(slot, &head) {
-                    self.on_response(slot, response, body);
-                }
+                self.note_head(slot, request.what, &head);
+                self.on_response(slot, response, body);
                 return head.len + length;
             }
             ResponseFraming::Chunked if is_stream(response) => Mode::Events,
@@ -156,11 +163,8 @@ impl Load {
             ResponseFraming::Close if is_stream(response) => Mode::RawEvents,
             ResponseFraming::Close => Mode::RawBody,
         };
-        if !self.note_head(slot, &head) {
-            return bytes.len();
-        }
-        let client = self.at(slot);
-        client.mode = mode;
+        self.note_head(slot, request.what, &head);
+        self.at(slot).mode = mode;
         match mode {
             Mode::Events | Mode::RawEvents => self.on_stream(slot),
             _ => {
@@ -172,25 +176,17 @@ impl Load {
         head.len
     }
 
-    /// Notes what a head says of the connection and of its session. False where nothing was asked.
-    fn note_head(&mut self, slot: u32, head: &ResponseHead<'_>) -> bool {
-        let Some(request) = self.awaited(slot) else {
-            self.fault_of(slot, Fault::Malformed, || {
-                format!("a response of status {} to nothing", head.status)
-            });
-            self.drop_client(slot);
-            return false;
-        };
+    /// Notes what a head says of the connection and of its session.
+    fn note_head(&mut self, slot: u32, what: What, head: &ResponseHead<'_>) {
         let client = &mut self.clients[slot as usize];
         client.flags.last = head.close;
         if let Some(session) = head.session
-            && request.what == What::Initialize
+            && what == What::Initialize
             && session.len() <= SESSION_ID_BYTES_MAX
         {
             self.sessions.remove(&mut client.session);
             client.session = self.sessions.insert(session);
         }
-        true
     }
 
     /// A response of events began.

@@ -185,6 +185,21 @@ fn a_server_that_closes_after_its_answer_loses_the_client() {
 }
 
 #[test]
+fn an_answer_to_nothing_is_not_waited_for() {
+    let heads =
+        ["HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\nmore", "HTTP/1.1 103 Hm\r\n\r\n"];
+    for head in heads {
+        let script = script(vec![workload(Kind::Http)], 1, vec![phase(S, (1, 1), 0.0)]);
+        let mut world = World::new(script, 1, scripted(|_, _| Does::Nothing));
+        assert!(!world.run_until(500 * MS));
+        world.net.borrow_mut().links[0].bytes[0].extend(head.as_bytes());
+        let total = world.run();
+        assert_eq!(total.faults(), [(Fault::Malformed, 1)], "{head:?}");
+        assert_eq!(total.workloads[0].lost, 1);
+    }
+}
+
+#[test]
 fn a_stream_does_not_outlive_its_client() {
     // A server without sessions of its own: it streams to whoever asks.
     let server = scripted(|_, request| {
