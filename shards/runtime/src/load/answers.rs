@@ -115,6 +115,11 @@ impl Load {
         }
         let client = self.at(slot);
         match client.state {
+            State::Ready if client.flags.last && client.used == Use::Trigger => {
+                // It is made anew for the next change, as where the end comes without a word.
+                self.abort(slot);
+                self.send_change(slot);
+            }
             State::Opening | State::Ready if client.flags.last => {
                 self.fault_of(slot, Fault::Lost, || "the server ends the connection".into());
                 self.drop_client(slot);

@@ -59,10 +59,15 @@ impl Load {
         self.course = Course::Lingering { until_ns, look_ns: 0 };
         self.end_pace();
         self.end_changes();
-        // Nobody begins to connect any more.
-        while let Some(slot) = self.waiting.pop_front() {
-            if self.at(slot).state == State::Waiting && self.at(slot).used == Use::Seat {
-                self.forget_waiting(slot);
+        // No client begins to connect any more. What half of a client waits for may, and what is to
+        // make a change that is due.
+        for _ in 0..self.waiting.len() {
+            let Some(slot) = self.waiting.pop_front() else { break };
+            let Client { state, used, .. } = *self.at(slot);
+            match (used, state) {
+                (Use::Events | Use::Trigger, _) => self.waiting.push_back(slot),
+                (Use::Seat, State::Waiting) => self.forget_waiting(slot),
+                (Use::Seat, _) => {}
             }
         }
     }

@@ -200,6 +200,27 @@ fn an_answer_to_nothing_is_not_waited_for() {
 }
 
 #[test]
+fn changes_are_made_on_a_new_connection_where_the_server_ends_each() {
+    let acknowledged = "{\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{}}";
+    let server = scripted(move |_, request| {
+        if request.contains("subscriptions/listen") {
+            return says(chunked("text/event-stream", &[&format!("data: {acknowledged}\n\n")]));
+        }
+        let answer = String::from_utf8(http("200 OK", &result(request))).unwrap();
+        Does::Ends(answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").into_bytes())
+    });
+    let mut hold = phase(S, (1, 1), 0.0);
+    hold.trigger = Some(Trigger { every_ns: 100 * MS, tool: "count".into() });
+    let kind = workload(Kind::Listen { uris: vec![uri(0)] });
+    let phases = vec![phase(S, (0, 1), 0.0), hold];
+    let mut world = World::new(script(vec![kind], 1, phases), 1, server);
+    let total = world.run();
+    // The server tells listeners of none.
+    assert_eq!(total.faults(), [(Fault::Missed, 9)], "{:?}", total.examples);
+    assert_eq!((world.sent("\"name\":\"count\""), world.net.borrow().links.len()), (9, 10));
+}
+
+#[test]
 fn a_stream_does_not_outlive_its_client() {
     // A server without sessions of its own: it streams to whoever asks.
     let server = scripted(|_, request| {
