@@ -235,6 +235,7 @@ fn add_workload(sum: &mut WorkloadSample, part: &WorkloadSample) {
     sum.due += part.due;
     sum.sent += part.sent;
     sum.answered += part.answered;
+    sum.abandoned += part.abandoned;
     for (sum, part) in sum.faults.iter_mut().zip(part.faults) {
         *sum += part;
     }

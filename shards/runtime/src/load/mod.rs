@@ -13,11 +13,12 @@
 //!
 //! Invariants: a connection has at most one receive, one send and one shutdown in flight, and is
 //! closed when nothing is; one at rest holds no buffer; a buffer on loan is given back within the
-//! tick; a call that was sent is answered, or counted by a fault of its own or of its connection,
-//! or was on a connection that the script cut.
+//! tick; a call that was due was sent, or is counted as not sent; one that was sent is answered, or
+//! has a fault of its own, or is counted as abandoned by its connection.
 //!
 //! Left out: what a run is made of (scenario files, targets, limits) and what becomes of samples:
-//! both are the process's.
+//! both are the process's. What servers ask of clients, such as `ping` of the older versions, is
+//! heard and not answered.
 
 mod answers;
 mod calls;

@@ -23,7 +23,7 @@ labelled! {
         /// Another failure to connect.
         ConnectFailed = "connect_failed",
         /// The server ended a connection, or the kernel did, that was to stay; its calls in flight
-        /// count with it.
+        /// are [`WorkloadSample::abandoned`].
         Lost = "lost",
         /// No answer within the time-out.
         Timeout = "timeout",
@@ -67,8 +67,9 @@ pub struct Sample {
     pub workloads: Vec<WorkloadSample>,
     /// For each target of the script.
     pub targets: Vec<TargetSample>,
-    /// How late calls were sent: from the time due until they were submitted, for those that found
-    /// a connection at once. What the generator itself adds to latency.
+    /// How late calls were sent: from the time due until the tick that sends them, for those that
+    /// found a connection at once. What the generator itself adds to latency, together with the
+    /// time that the tick took.
     pub late: Times,
     /// The longest tick of the role, ns.
     pub tick_ns_max: u64,
@@ -100,6 +101,9 @@ pub struct WorkloadSample {
     pub sent: u64,
     /// Calls answered with a good result.
     pub answered: u64,
+    /// Calls in flight on a connection that ended, whoever ended it. Those that were sent and are
+    /// neither these nor answered have a fault of their own.
+    pub abandoned: u64,
     /// Faults by [`Fault::index`].
     pub faults: [u64; Fault::COUNT],
     /// Bytes received.
@@ -163,6 +167,7 @@ impl WorkloadSample {
             due: 0,
             sent: 0,
             answered: 0,
+            abandoned: 0,
             faults: [0; Fault::COUNT],
             received_bytes: 0,
             sent_bytes: 0,

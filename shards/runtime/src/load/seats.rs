@@ -468,7 +468,10 @@ impl Load {
         }
         let Client { first, last, .. } = client;
         while let Some(request) = self.requests.pop(Queue { first, last }) {
-            self.calling -= u64::from(request.what.is_call());
+            if request.what.is_call() {
+                self.calling -= 1;
+                self.tally.workload(workload).abandoned += 1;
+            }
         }
         self.touch(slot);
     }

@@ -4,6 +4,7 @@
 use ringmesh_proto::mcp::Version;
 use ringmesh_runtime::io::ConnectError;
 use ringmesh_runtime::load::Wish;
+use ringmesh_runtime::load::sample::Fault;
 use ringmesh_runtime::load::script::{Arrivals, Kind, Trigger};
 
 use crate::net::SERVER;
@@ -95,7 +96,7 @@ fn mischief(world: &World, dice: &mut Dice) {
 
 #[test]
 fn books_balance_whatever_happens() {
-    let (mut answered, mut lost, mut failed, mut updates) = (0, 0, 0, 0);
+    let (mut answered, mut lost, mut failed, mut updates, mut abandoned) = (0, 0, 0, 0, 0);
     for seed in 0..60 {
         let mut dice = Dice(seed);
         let mut world = world(&mut dice);
@@ -119,11 +120,15 @@ fn books_balance_whatever_happens() {
         }
         for sum in &total.workloads {
             assert!(sum.opened <= sum.closed + sum.lost, "seed {seed}");
-            assert!(sum.answered <= sum.sent && sum.sent <= sum.due, "seed {seed}");
+            let not_sent = sum.faults[Fault::NotSent.index()];
+            assert_eq!(sum.due, sum.sent + not_sent, "seed {seed}");
             assert_eq!(sum.latency.len(), sum.answered, "seed {seed}");
             assert_eq!(sum.opening_time.len(), sum.opened, "seed {seed}");
-            let faults: u64 = sum.faults.iter().sum();
+            let faults = sum.faults.iter().sum::<u64>() - not_sent;
             assert!(sum.failed + sum.lost <= faults, "seed {seed}");
+            let unanswered = sum.sent - sum.answered - sum.abandoned;
+            assert!(unanswered <= faults - sum.failed, "seed {seed}");
+            abandoned += sum.abandoned;
             (answered, lost) = (answered + sum.answered, lost + sum.lost);
             (failed, updates) = (failed + sum.failed, updates + sum.updates);
         }
@@ -131,6 +136,6 @@ fn books_balance_whatever_happens() {
             assert_eq!(total.workloads.iter().map(|sum| sum.lost + sum.failed).sum::<u64>(), 0);
         }
     }
-    let occurred = [answered, lost, failed, updates];
+    let occurred = [answered, lost, failed, updates, abandoned];
     assert!(occurred.iter().all(|count| *count > 20), "all of it occurred: {occurred:?}");
 }

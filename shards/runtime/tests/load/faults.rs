@@ -221,6 +221,30 @@ fn changes_are_made_on_a_new_connection_where_the_server_ends_each() {
 }
 
 #[test]
+fn calls_in_flight_on_a_connection_that_ends_are_counted() {
+    // The third call of ten is not answered; with it end those that were sent meanwhile.
+    for (kind, lines) in [(Kind::Http, false), (Kind::Lines, true)] {
+        let mut deep = workload(kind);
+        deep.depth = 4;
+        let seen = Cell::new(0);
+        let server = scripted(move |_, request| {
+            seen.set(seen.get() + 1);
+            match (seen.get(), lines) {
+                (6, _) => Does::Resets,
+                (3.., _) => Does::Nothing,
+                (_, true) => Does::Says(format!("{}\n", result(request)).into_bytes()),
+                (_, false) => Does::Says(http("200 OK", &result(request))),
+            }
+        });
+        let script = script(vec![deep], 1, vec![phase(S, (1, 1), 10.0)]);
+        let total = World::new(script, 1, server).run();
+        let sum = &total.workloads[0];
+        assert_eq!((sum.sent, sum.answered, sum.abandoned), (6, 2, 4));
+        assert_eq!((sum.lost, sum.faults[Fault::Lost.index()]), (1, 1));
+    }
+}
+
+#[test]
 fn a_stream_does_not_outlive_its_client() {
     // A server without sessions of its own: it streams to whoever asks.
     let server = scripted(|_, request| {

@@ -439,6 +439,7 @@ impl Total {
                     (&mut sum.due, part.due),
                     (&mut sum.sent, part.sent),
                     (&mut sum.answered, part.answered),
+                    (&mut sum.abandoned, part.abandoned),
                     (&mut sum.received_bytes, part.received_bytes),
                     (&mut sum.sent_bytes, part.sent_bytes),
                     (&mut sum.updates, part.updates),
