@@ -49,7 +49,10 @@ impl Load {
             (Wish::Finish, Course::Running) => self.begin_linger(self.now_ns),
             (Wish::Finish, _) => {}
             (Wish::Abort, Course::Closing { gently: false, .. }) => {}
-            (Wish::Abort, _) => self.course = Course::Closing { from: 0, gently: false },
+            (Wish::Abort, _) => {
+                self.end_pace();
+                self.course = Course::Closing { from: 0, gently: false };
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use ringmesh_proto::mcp::Version;
 use ringmesh_runtime::io::ConnectError;
+use ringmesh_runtime::load::Wish;
 use ringmesh_runtime::load::sample::Fault;
 use ringmesh_runtime::load::script::{Kind, Trigger};
 
@@ -331,6 +332,18 @@ fn a_slow_server_fills_the_backlog() {
     assert_eq!((sum.due, sum.sent, sum.answered), (20, 1, 0));
     // Fourteen found the backlog full, five were in it at the end, one was not answered.
     assert_eq!(total.faults(), [(Fault::Timeout, 1), (Fault::NotSent, 19)]);
+}
+
+#[test]
+fn what_waits_when_a_run_is_cut_is_not_sent() {
+    let script = script(vec![workload(Kind::Http)], 1, vec![phase(S, (1, 1), 20.0)]);
+    let mut world = World::new(script, 1, scripted(|_, _| Does::Nothing));
+    assert!(!world.run_until(500 * MS));
+    world.leave.ask(Wish::Abort);
+    let total = world.run();
+    assert_eq!(total.faults(), [(Fault::NotSent, 9)]);
+    let sum = &total.workloads[0];
+    assert_eq!((sum.due, sum.sent, sum.answered, sum.abandoned), (10, 1, 0, 1));
 }
 
 #[test]
