@@ -324,7 +324,7 @@ mod tests {
         assert_eq!((workload.established, workload.answered, workload.sent), (20, 7, 7));
         assert_eq!(workload.faults[Fault::Lost.index()], 2);
         assert_eq!(workload.latency.len(), 7);
-        assert_eq!((second.targets[0].established, second.wanted), (20, 26));
+        assert_eq!((second.targets[0].established, second.wanted), (20, 27));
         assert_eq!((second.shards[0].established, second.shards[1].answered), (10, 4));
         assert_eq!((second.shards[0].cpu_s, second.shards[1].cpu_s), (0.25, 1.25));
         assert_eq!((second.shards[0].tick_ms_max, second.shards[1].tick_ms_max), (1.0, 2.0));

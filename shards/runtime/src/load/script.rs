@@ -260,17 +260,19 @@ impl Script {
     /// Seats that are to be connected at a time of the run, churn apart.
     pub fn connections_at(&self, at_ns: u64) -> u32 {
         let Some(phase) = self.phase_at(at_ns).map(|index| &self.phases[index]) else { return 0 };
-        let into_ns = (at_ns - phase.start_ns).min(phase.duration_ns);
+        let into_ns = (at_ns - phase.start_ns).min(phase.duration_ns - 1);
         let (from, to) = (i128::from(phase.connections_from), i128::from(phase.connections_to));
         let (part, parts) = match phase.steps {
-            0 => (i128::from(into_ns), i128::from(phase.duration_ns)),
+            0 => (i128::from(into_ns + 1), i128::from(phase.duration_ns)),
             steps => {
                 let steps = i128::from(steps);
                 let step = i128::from(into_ns) * steps / i128::from(phase.duration_ns);
                 ((step + 1).min(steps), steps)
             }
         };
-        u32::try_from(from + (to - from) * part / parts).expect("between two counts of seats")
+        // Rounded up, so that the first connects at the begin, and all have before the end.
+        let gone = ((from - to) * part).div_euclid(parts);
+        u32::try_from(from - gone).expect("between two counts of seats")
     }
 
     /// The phase of a time; the last one after the end; `None` of a script without phases.
@@ -340,11 +342,13 @@ mod tests {
             backlog_max: 0,
             pacing_ns: 0,
         };
-        let wanted = [(0, 0), (50, 5), (99, 9), (100, 20), (149, 20), (150, 30), (199, 30)];
+        let wanted =
+            [(0, 1), (9, 1), (10, 2), (89, 9), (90, 10), (99, 10), (100, 20), (149, 20), (150, 30)];
         for (at_ns, connections) in wanted {
             assert_eq!(script.connections_at(at_ns), connections, "at {at_ns}");
         }
-        assert_eq!((script.connections_at(250), script.connections_at(300)), (15, 0));
+        let falls = [200, 250, 298, 299, 300].map(|at_ns| script.connections_at(at_ns));
+        assert_eq!(falls, [30, 15, 1, 0, 0]);
         assert_eq!((script.connections_at(9_999), script.end_ns()), (0, 300));
     }
 

@@ -73,13 +73,13 @@ fn due_ns(phase: &Phase, index: u64) -> u64 {
     if index < from || index >= to {
         return phase.start_ns;
     }
-    let part = u128::from(index + 1 - from);
+    let before = u128::from(index - from);
     let (all, duration) = (u128::from(to - from), u128::from(phase.duration_ns));
     let into_ns = match u128::from(phase.steps) {
-        0 => (part * duration).div_ceil(all),
+        0 => before * duration / all,
         steps => {
-            let step = (part * steps).div_ceil(all);
-            ((step - 1) * duration).div_ceil(steps)
+            let step = before * steps / all;
+            (step * duration).div_ceil(steps)
         }
     };
     phase.start_ns + u64::try_from(into_ns).expect("within the phase")

@@ -154,7 +154,7 @@ fn seats_fall_churn_and_come_back_at_once() {
         let last = world.told.iter().rfind(|told| told.phase == phase && !told.last).unwrap();
         last.workloads.iter().map(|sum| sum.established).sum::<u32>()
     };
-    assert_eq!([0, 1, 2].map(ready), [7, 8, 8]);
+    assert_eq!([0, 1, 2].map(ready), [8, 8, 8]);
     // Each session but those that were cut is ended by its client.
     assert_eq!(world.sent("DELETE /mcp"), 4 + 8);
     // A seat's table is its own: nothing needed more places than all seats take.
@@ -204,6 +204,14 @@ fn a_phase_ends_on_time_even_if_the_generator_does_not_keep_it() {
         let due: u64 = of_phase.map(|told| told.workloads[0].due).sum();
         assert_eq!(due, if phase % 2 == 0 { 100 } else { 0 }, "in phase {phase}");
     }
+}
+
+#[test]
+fn the_last_client_of_a_ramp_connects_before_its_end() {
+    let script = script(vec![workload(Kind::Http)], 4, vec![phase(S, (0, 4), 0.0)]);
+    let total = World::new(script, 1, shard(false)).run();
+    total.assert_clean();
+    assert_eq!((total.workloads[0].opened, total.workloads[0].closed), (4, 4));
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub(super) fn second(plan: &Plan, at_s: u32) -> Second {
         from_s: f64::from(at_s),
         to_s: f64::from(at_s) + 1.0,
         phase: (0..script.phases.len()).find(ended).unwrap_or(last),
-        wanted: script.connections_at(at_ns + SECOND_NS),
+        wanted: script.connections_at(at_ns + SECOND_NS - 1),
         workloads: script.workloads.iter().map(|_| WorkloadSample::new()).collect(),
         targets: vec![TargetSample::default(); script.targets.len()],
         late: times(),
