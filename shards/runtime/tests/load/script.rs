@@ -207,6 +207,19 @@ fn a_phase_ends_on_time_even_if_the_generator_does_not_keep_it() {
 }
 
 #[test]
+fn a_socket_that_was_adopted_serves_its_seat() {
+    let phases = vec![phase(S, (1, 1), 20.0)];
+    let mut script = script(vec![workload(Kind::Lines)], 1, phases);
+    script.targets[0].remote = Endpoint::Adopted(3);
+    let mut world = World::new(script, 1, shard(true));
+    let total = world.run();
+    total.assert_clean();
+    assert_eq!(total.workloads[0].answered, 20);
+    let remotes: Vec<_> = world.net.borrow().links.iter().map(|link| link.remote).collect();
+    assert_eq!(remotes, [Some(Remote::Adopted(3))]);
+}
+
+#[test]
 fn the_last_client_of_a_ramp_connects_before_its_end() {
     let script = script(vec![workload(Kind::Http)], 4, vec![phase(S, (0, 4), 0.0)]);
     let total = World::new(script, 1, shard(false)).run();
