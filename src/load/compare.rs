@@ -85,13 +85,14 @@ fn read(letter: char, folder: &Path) -> Result<Run, StartError> {
 /// A row: a name, and how the figure is read; `None` where a run has none.
 type Row = (&'static str, fn(&Summary) -> Option<f64>);
 
-const ROWS: [Row; 36] = [
+const ROWS: [Row; 37] = [
     ("connections wanted", |s| Some(int(s.connections.wanted))),
     ("  ready at once", |s| Some(int(s.connections.established))),
     ("  lost", |s| some(int(s.connections.lost))),
     ("  failed", |s| some(int(s.connections.failed))),
     ("calls sent", |s| some(int(s.requests))),
     ("  answered", |s| some(int(s.answered))),
+    ("  abandoned", |s| some(int(s.abandoned))),
     ("errors", |s| Some(int(s.errors))),
     ("offered per s", |s| some(s.rate_per_s.offered)),
     ("answered per s", |s| some(s.rate_per_s.achieved)),

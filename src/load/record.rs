@@ -107,6 +107,9 @@ pub(crate) struct Summary {
     /// Calls sent, and those answered with a good result.
     pub(crate) requests: u64,
     pub(crate) answered: u64,
+    /// Calls in flight on connections that ended, whoever ended them.
+    #[serde(default)]
+    pub(crate) abandoned: u64,
     /// All faults, and each kind that occurred.
     pub(crate) errors: u64,
     pub(crate) faults: Map<String, Value>,

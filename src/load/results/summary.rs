@@ -57,6 +57,7 @@ pub(super) fn summary(sources: &Sources<'_>, ended: Ended) -> Summary {
         connections: connections(whole, wanted(script, |_| true)),
         requests: whole.sent,
         answered: whole.answered,
+        abandoned: whole.abandoned,
         errors: whole.errors(),
         faults: faults
             .map(|(fault, count)| (fault.label().into(), count.into()))

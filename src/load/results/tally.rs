@@ -27,6 +27,7 @@ pub(super) struct Count {
     pub(super) due: u64,
     pub(super) sent: u64,
     pub(super) answered: u64,
+    pub(super) abandoned: u64,
     pub(super) updates: u64,
     pub(super) comments: u64,
     pub(super) faults: [u64; Fault::COUNT],
@@ -54,6 +55,7 @@ impl Count {
             due: 0,
             sent: 0,
             answered: 0,
+            abandoned: 0,
             updates: 0,
             comments: 0,
             faults: [0; Fault::COUNT],
@@ -102,6 +104,7 @@ impl Count {
         self.due += sample.due;
         self.sent += sample.sent;
         self.answered += sample.answered;
+        self.abandoned += sample.abandoned;
         self.updates += sample.updates;
         self.comments += sample.comments;
         self.faults.iter_mut().zip(sample.faults).for_each(|(sum, faults)| *sum += faults);
@@ -127,6 +130,7 @@ impl Count {
         self.due += other.due;
         self.sent += other.sent;
         self.answered += other.answered;
+        self.abandoned += other.abandoned;
         self.updates += other.updates;
         self.comments += other.comments;
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, faults)| *sum += faults);

@@ -69,6 +69,9 @@ fn figures(text: &mut String, summary: &Summary) {
     put(text, format_args!("failed {}\n", grouped(connections.failed)));
     put(text, format_args!("calls        sent {}, ", grouped(summary.requests)));
     put(text, format_args!("answered {}, ", grouped(summary.answered)));
+    if summary.abandoned > 0 {
+        put(text, format_args!("abandoned {}, ", grouped(summary.abandoned)));
+    }
     put(text, format_args!("errors {}\n", grouped(summary.errors)));
     let rate = &summary.rate_per_s;
     put(text, format_args!("rate         offered {:.1}/s, ", rate.offered));

@@ -49,6 +49,7 @@ fn figures_are_of_the_measured_phases_and_counts_of_the_whole_run() {
             record_ns(&mut calls.latency, ns);
         }
         calls.faults[Fault::Timeout.index()] = u64::from(at_s == 0) * 3;
+        calls.abandoned = u64::from(at_s == 6) * 2;
         folder.add_second(&second).unwrap();
     }
     for reading in readings(7) {
@@ -57,7 +58,7 @@ fn figures_are_of_the_measured_phases_and_counts_of_the_whole_run() {
     let path = plan.out.clone();
     let summary = folder.finish(Ended::Complete).unwrap();
     assert_eq!((summary.requests, summary.answered, summary.errors), (700, 700, 3));
-    assert_eq!(summary.faults["timeout"], 3);
+    assert_eq!((&summary.faults["timeout"], summary.abandoned), (&3.into(), 2));
     assert_eq!((summary.run_s, summary.measured_s), (7.0, 2.0));
     let latency = summary.latency_ms;
     assert_eq!((latency.count, latency.p50, latency.p99, latency.max), (200, 0.05, 0.099, 0.1));
