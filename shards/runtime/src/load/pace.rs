@@ -11,7 +11,7 @@ use super::calls::What;
 use super::client::{State, Use};
 use super::finish::Course;
 use super::sample::{Fault, record_ns};
-use super::script::{Arrivals, Kind};
+use super::script::{Arrivals, Kind, PACING_NS_MAX};
 
 /// The calls of one workload.
 #[derive(Debug)]
@@ -120,8 +120,10 @@ impl Load {
         }
         let next_ns = (self.now_ns / pacing_ns + 1) * pacing_ns;
         // Answers are looked for at least as often; without any under way the first thing wakes.
+        // So it does in long waits alone: in short ones the driver gathers, whatever is due.
         let under_way = self.calling > 0 || self.connecting > 0;
-        if under_way { next_ns } else { until_ns.max(next_ns) }
+        let short = until_ns <= self.now_ns + 2 * PACING_NS_MAX;
+        if under_way || short { next_ns } else { until_ns }
     }
 
     /// Makes the calls that are due before `until_ns`.

@@ -207,6 +207,19 @@ fn a_phase_ends_on_time_even_if_the_generator_does_not_keep_it() {
 }
 
 #[test]
+fn a_wait_in_which_answers_are_gathered_is_no_longer_than_the_pacing() {
+    let mut script = script(vec![workload(Kind::Http)], 1, vec![phase(S, (1, 1), 100.0)]);
+    script.pacing_ns = MS;
+    let mut world = World::new(script, 1, shard(false));
+    let total = world.run();
+    total.assert_clean();
+    assert_eq!(total.workloads[0].answered, 100);
+    // The first is for the begin; drivers gather in waits of up to 10 ms.
+    let gathers = |wait_ns: &&u64| **wait_ns <= 10 * MS;
+    assert_eq!(world.waits_ns.iter().skip(1).filter(gathers).max(), Some(&MS));
+}
+
+#[test]
 fn a_socket_that_was_adopted_serves_its_seat() {
     let phases = vec![phase(S, (1, 1), 20.0)];
     let mut script = script(vec![workload(Kind::Lines)], 1, phases);

@@ -175,6 +175,8 @@ pub(crate) struct World {
     samples: Receiver<Box<Sample>>,
     pub(crate) told: Vec<Sample>,
     server_next: Next,
+    /// How long roles were to wait, each time.
+    pub(crate) waits_ns: Vec<u64>,
     /// How long a step takes in which something happened.
     pub(crate) step_ns: u64,
 }
@@ -205,8 +207,8 @@ impl World {
         };
         let roles = (0..shards).map(role).collect();
         let server = server(&net);
-        let (told, server_next) = (Vec::new(), Next::Again);
-        Self { net, roles, server, leave, samples, told, server_next, step_ns: 1_000 }
+        let (told, server_next, waits_ns) = (Vec::new(), Next::Again, Vec::new());
+        Self { net, roles, server, leave, samples, told, server_next, waits_ns, step_ns: 1_000 }
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
@@ -264,6 +266,9 @@ impl World {
         TESTED.set(true);
         *next = load.tick(end, &mut completions);
         TESTED.set(false);
+        if let Next::Wait { until_ns: Some(until_ns) } = *next {
+            self.waits_ns.push(until_ns.saturating_sub(self.net.borrow().now_ns));
+        }
         false
     }
 
