@@ -35,7 +35,6 @@ impl Networks {
 
     /// Whether an address is this machine, or behind one of these networks.
     fn allows(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
         address.is_loopback() || self.holds(address) || is_own(address)
     }
 }
@@ -54,13 +53,20 @@ pub(in crate::load) fn look_up(
     let unknown = |what: &dyn std::fmt::Display| {
         StartError::unavailable(format!("{target}: cannot look up {host}: {what}"))
     };
-    let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => (host, port).to_socket_addrs().map_err(|error| unknown(&error))?.collect(),
+    let found: Vec<IpAddr> = match host.parse::<IpAddr>() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            let found = (host, port).to_socket_addrs().map_err(|error| unknown(&error))?;
+            found.map(|address| address.ip()).collect()
+        }
     };
-    let first = *found.first().ok_or_else(|| unknown(&"it has no address"))?;
+    let found: Vec<IpAddr> = found.iter().map(IpAddr::to_canonical).collect();
+    // Of `localhost` the one of whose kind there are many addresses to come from.
+    let many = |address: &&IpAddr| address.is_ipv4() && address.is_loopback();
+    let chosen = found.iter().find(many).or(found.first());
+    let chosen = *chosen.ok_or_else(|| unknown(&"it has no address"))?;
     let wrong = |mend: &str| StartError::usage(format!("{target}: {mend}"));
-    for address in found.iter().map(SocketAddr::ip) {
+    for &address in &found {
         if address.is_unspecified() || address.is_multicast() || is_broadcast(address) {
             return Err(wrong("that is no address of a server"));
         }
@@ -70,7 +76,7 @@ pub(in crate::load) fn look_up(
             return Err(wrong(&format!("{is}{REMOTE}")));
         }
     }
-    Ok(first)
+    Ok(SocketAddr::new(chosen, port))
 }
 
 /// Whether both ends are on this machine.
@@ -151,10 +157,14 @@ fn leads_inside(interface: &str) -> bool {
     if !is_virtual(&about) || kind.trim() != ETHERNET || about.join("tun_flags").exists() {
         return false;
     }
-    // Tunnels, VLANs, bonds and others on top of hardware have a kind; a veth has none.
+    let stands_on = |name: &str| name.starts_with("lower_");
+    let below = fs::read_dir(&about).into_iter().flatten().flatten();
+    let mut below = below.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    // Tunnels, VLANs, bonds and others on top of hardware have a kind; a veth has none, and a
+    // macvlan has something below it.
     let event = fs::read_to_string(about.join("uevent")).unwrap_or_default();
     match event.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
-        None => true,
+        None => !below.any(|name| stands_on(&name)),
         Some("bridge") => {
             let ports = fs::read_dir(about.join("brif")).into_iter().flatten().flatten();
             ports
@@ -193,15 +203,22 @@ mod tests {
             assert!(refused.to_string().contains("--allow-remote"), "{refused}");
             assert!(look(host, true).is_ok(), "{host}");
         }
-        for host in ["0.0.0.0", "::", "255.255.255.255", "224.0.0.1"] {
+        let others = ["0.0.0.0", "::", "255.255.255.255", "224.0.0.1", "::ffff:0.0.0.0"];
+        for host in others {
             assert_eq!(look(host, true).expect_err(host).exit_code(), 64);
         }
     }
 
     #[test]
+    fn addresses_of_others_are_not_here() {
+        assert!(is_here([127, 9, 9, 9].into()) && is_here([127, 0, 0, 1].into()));
+        assert!(!is_here([192, 0, 2, 1].into()) && !is_own([0, 0, 0, 0].into()));
+    }
+
+    #[test]
     fn mapped_addresses_are_judged_by_what_they_are() {
         let look = |host: &str| look_up("it", host, 80, &networks(), false);
-        assert!(look("::ffff:127.0.0.1").is_ok());
+        assert_eq!(look("::ffff:127.0.0.1"), Ok(([127, 0, 0, 1], 80).into()));
         assert!(look("::ffff:198.51.100.7").is_err());
     }
 

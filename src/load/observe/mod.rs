@@ -11,10 +11,11 @@ pub(crate) mod scrape;
 mod servers;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use ringmesh_runtime::load::script::Endpoint;
 
+use super::guard::hosts::is_here;
 use super::plan::Plan;
 use super::record::Resources;
 use super::results::Servers;
@@ -119,13 +120,13 @@ impl Watched {
 }
 
 fn found(plan: &Plan) -> Vec<u32> {
-    let local = addresses(plan).filter(|to| is_local(to.ip())).collect::<Vec<SocketAddr>>();
+    let local = addresses(plan).filter(|to| is_here(to.ip())).collect::<Vec<SocketAddr>>();
     let serving = if local.is_empty() { Vec::new() } else { servers::serving(&local) };
     if !serving.is_empty() || local.is_empty() {
         return serving;
     }
     let admins = plan.admins.iter().map(|(_, admin)| *admin);
-    admins.filter(|admin| is_local(admin.ip())).filter_map(scrape::pid).collect()
+    admins.filter(|admin| is_here(admin.ip())).filter_map(scrape::pid).collect()
 }
 
 fn addresses(plan: &Plan) -> impl Iterator<Item = SocketAddr> {
@@ -136,18 +137,13 @@ fn addresses(plan: &Plan) -> impl Iterator<Item = SocketAddr> {
 }
 
 fn why_unknown(plan: &Plan) -> String {
-    if addresses(plan).any(|to| is_local(to.ip())) {
+    if addresses(plan).any(|to| is_here(to.ip())) {
         "no process of this machine that may be looked at listens there: run as root, or name it \
          with --server-pid"
             .into()
     } else {
         "the server is on another machine".into()
     }
-}
-
-/// Whether an address is this machine's: a socket can be bound to it.
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 #[cfg(test)]
@@ -177,11 +173,5 @@ mod tests {
         thread::sleep(Duration::from_millis(1));
         let after = observer.read(2.0);
         assert_eq!((after.server_cpu_s, after.server_rss_bytes), (seen.server_cpu_s, Some(0)));
-    }
-
-    #[test]
-    fn addresses_of_others_are_not_local() {
-        assert!(is_local([127, 9, 9, 9].into()));
-        assert!(!is_local([192, 0, 2, 1].into()));
     }
 }

@@ -162,9 +162,11 @@ fn knock(plan: &Plan, patience: Duration) -> Result<(), StartError> {
     for target in &plan.script.targets {
         let Endpoint::Ip { to, .. } = target.remote else { continue };
         TcpStream::connect_timeout(&to, patience).map_err(|error| {
+            let (name, address) = (&target.name, to.to_string());
+            // A name may have others, too, where somebody listens.
+            let at = if name.contains(&address) { String::new() } else { format!(" at {address}") };
             StartError::unavailable(format!(
-                "{}: {}: start the server first, or give another --target",
-                target.name, error
+                "{name}: {error}{at}: start the server first, or give another --target"
             ))
         })?;
     }
