@@ -140,6 +140,9 @@ fn sample(line: &str) -> Option<(String, f64)> {
         None => line.find([' ', '\t'])?,
     };
     let (name, rest) = line.split_at(name_end);
+    // What a spreadsheet takes for a formula is no name.
+    let is_first = |byte: &u8| byte.is_ascii_alphabetic() || b"_:".contains(byte);
+    name.as_bytes().first().filter(|byte| is_first(byte))?;
     let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
     Some((name.trim_end().to_owned(), value))
 }
@@ -174,7 +177,7 @@ mod tests {
         let text = "# HELP a_total What it counts.\n# TYPE a_total counter\na_total 17\n\
                     b{shard=\"0\"} 1.5\nb{shard=\"1\",why=\"a \\\"b} c\\\\\"} -2e3 1700000000000\n\
                     c_seconds_bucket{le=\"0.1\"} 4\nc_seconds_count 9\nd NaN\ne +Inf\n\
-                    broken\nf{unclosed=\"} 1\ng twelve\n\n";
+                    broken\n=now() 1\nf{unclosed=\"} 1\ng twelve\n\n";
         let found = values(text);
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         let second = "b{shard=\"1\",why=\"a \\\"b} c\\\\\"}";

@@ -202,7 +202,7 @@ impl NodePoint {
             let of_name = metrics.values.iter().filter(|(metric, _)| {
                 metric.strip_prefix(name).is_some_and(|l| l.is_empty() || l.starts_with('{'))
             });
-            of_name.map(|(_, value)| value).sum::<f64>()
+            of_name.map(|(_, value)| value).filter(|value| value.is_finite()).sum::<f64>()
         };
         Self {
             at_s: metrics.at_s,
@@ -224,7 +224,9 @@ pub(super) fn shard_connections(metrics: &NodeMetrics) -> Vec<(u32, f64)> {
     for (metric, value) in &metrics.values {
         let Some(labels) = metric.strip_prefix("ringmesh_connections{") else { continue };
         let shard = labels.split_once("shard=\"").and_then(|(_, rest)| rest.split_once('"'));
-        if let Some(shard) = shard.and_then(|(shard, _)| shard.parse().ok()) {
+        if let Some(shard) = shard.and_then(|(shard, _)| shard.parse().ok())
+            && value.is_finite()
+        {
             *shards.entry(shard).or_default() += value;
         }
     }
@@ -321,6 +323,7 @@ mod tests {
             (format!("{name}{{shard=\"{shard}\",transport=\"{transport}\"}}"), value)
         };
         let mut values = vec![of(1, "http", 5.0), of(0, "http", 3.0), of(1, "line", 2.0)];
+        values.extend([of(1, "other", f64::INFINITY), of(2, "http", f64::NAN)]);
         values.push(("ringmesh_connections_accepted_total{shard=\"1\"}".to_owned(), 99.0));
         let metrics = NodeMetrics { at_s: 0.0, node: 0, values };
         assert_eq!(shard_connections(&metrics), [(0, 3.0), (1, 7.0)]);
