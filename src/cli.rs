@@ -1,5 +1,5 @@
-//! The command line: `ringmesh [serve]` and `ringmesh health`, for this program and for every
-//! server that is built with the library.
+//! The command line: `ringmesh [serve]`, and what else is done with a server (`health`, `doctor`,
+//! `top`, `load`, `report`), for this program and for every server that is built with the library.
 //!
 //! Whatever is wrong is one line on standard error and an exit code of sysexits.h: 64 for the
 //! command line, 78 for the configuration and for limits, 69 for what is not available.

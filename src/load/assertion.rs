@@ -373,7 +373,7 @@ impl Point {
 }
 
 const NO_SERVER: &str = "no server was found on this machine";
-const NO_ANSWER: &str = "no call was answered";
+const NO_ANSWER: &str = "no call was answered in a phase that is measured";
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
 fn count(count: u64) -> Reading {
@@ -415,7 +415,7 @@ static SCALARS: &[Scalar] = &[
         names: &["cpu_us_per_request", "server.cpu_us_per_request"],
         unit: Unit::Microseconds,
         run: |of| match &of.server {
-            Some(_) if of.answered == 0 => Err(NO_ANSWER),
+            Some(_) if of.rate_per_s.achieved == 0.0 => Err(NO_ANSWER),
             server => server.map(|server| server.cpu_us_per_request).ok_or(NO_SERVER),
         },
         part: Some(|part| part.server_cpu_us_per_request.ok_or("it is known of phases with calls")),
@@ -433,8 +433,8 @@ static SCALARS: &[Scalar] = &[
         of.server.map(|server| server.busy_cores).ok_or(NO_SERVER)
     }),
     run!(["generator.busy_cores"], Number, |of| Ok(of.generator.busy_cores)),
-    run!(["generator.cpu_us_per_request"], Microseconds, |of| match of.answered {
-        0 => Err(NO_ANSWER),
+    run!(["generator.cpu_us_per_request"], Microseconds, |of| match of.rate_per_s.achieved {
+        0.0 => Err(NO_ANSWER),
         _ => Ok(of.generator.cpu_us_per_request),
     }),
     run!(["saturated", "generator_saturated"], Truth, |of| Ok(truth(of.generator_saturated))),
@@ -555,6 +555,16 @@ mod tests {
         ] {
             let assertion = text.parse::<Check>().expect(text).evaluate(&elsewhere);
             assert_eq!((assertion.passed, assertion.why.as_deref()), (false, Some(why)), "{text}");
+        }
+    }
+
+    #[test]
+    fn calls_of_the_ramp_alone_tell_nothing_of_cpu() {
+        let mut ramp = here();
+        ramp.rate_per_s.achieved = 0.0;
+        for text in ["cpu_us_per_request<8", "generator.cpu_us_per_request<8"] {
+            let assertion = text.parse::<Check>().expect(text).evaluate(&ramp);
+            assert_eq!((assertion.passed, assertion.why.as_deref()), (false, Some(NO_ANSWER)));
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) fn log_head(start: SystemTime, title: &str) -> Vec<u8> {
     builder.add_comment("[Histogram log format version 1.3]");
     builder.add_comment(&format!("[Latency of calls in µs: {}]", single_line(title)));
     builder.add_comment("[Without a tag: all workloads; tag NAME: one; NAME.delivery: updates]");
+    builder.add_comment("[All phases; latency.hgrm and the summary are of the measured ones]");
     builder.with_start_time(start).with_base_time(start).with_max_value_divisor(1_000.0);
     let mut serializer = V2DeflateSerializer::new();
     builder.begin_log_with(&mut head, &mut serializer).map(drop).expect("memory takes all");

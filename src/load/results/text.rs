@@ -103,13 +103,17 @@ fn processes(text: &mut String, summary: &Summary) {
         text,
         format_args!("\ngenerator    {busy:.2} of {cores} cores in {} threads, ", generator.shards),
     );
-    put(text, format_args!("busiest thread {:.0} %, ", generator.busiest_share * 100.0));
-    put(text, format_args!("{:.2} µs of CPU per call\n", generator.cpu_us_per_request));
+    // Without calls there is no figure, rather than a good one.
+    let calls = summary.rate_per_s.achieved > 0.0;
+    let per_call =
+        |us: f64| if calls { format!(", {us:.2} µs of CPU per call") } else { String::new() };
+    put(text, format_args!("busiest thread {:.0} %", generator.busiest_share * 100.0));
+    put(text, format_args!("{}\n", per_call(generator.cpu_us_per_request)));
     match (&summary.server, &summary.server_unknown_why) {
         (Some(server), _) => {
             let cores = server.cores.map_or(String::new(), |cores| format!(" of {cores}"));
-            put(text, format_args!("server       {:.2}{cores} cores, ", server.busy_cores));
-            put(text, format_args!("{:.2} µs of CPU per call, ", server.cpu_us_per_request));
+            put(text, format_args!("server       {:.2}{cores} cores", server.busy_cores));
+            put(text, format_args!("{}, ", per_call(server.cpu_us_per_request)));
             put(text, format_args!("{:.0} B per ", server.rss_bytes_per_connection));
             put(text, format_args!("connection, {} resident\n", bytes(server.rss_bytes_max)));
         }
@@ -168,7 +172,8 @@ pub(crate) fn wrapped(text: &mut String, first: &str, words: &str) {
     let mut line = first.to_owned();
     let mut fresh = true;
     for word in words.split_whitespace() {
-        let mut word = word.to_owned();
+        // What a server said goes to a terminal: nothing in it is to be obeyed.
+        let mut word = word.replace(char::is_control, "\u{fffd}");
         if !fresh && line.chars().count() + 1 + word.chars().count() > WIDTH {
             put(text, format_args!("{line}\n"));
             line.clone_from(&indent);

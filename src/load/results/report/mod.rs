@@ -151,7 +151,9 @@ fn figures(summary: &Summary) -> String {
     let note = format!("of {} cores, {} threads", generator.cores, generator.shards);
     match (&summary.server, &summary.server_unknown_why) {
         (Some(server), _) => {
-            let cpu = format!("{:.1} µs", server.cpu_us_per_request);
+            let calls = summary.rate_per_s.achieved > 0.0;
+            let cpu =
+                if calls { format!("{:.1} µs", server.cpu_us_per_request) } else { "–".into() };
             let busy = format!("{:.2} cores busy", server.busy_cores);
             text += &figure("server CPU per call", &cpu, &busy);
             let each = format!("{:.0} B", server.rss_bytes_per_connection);
