@@ -17,7 +17,7 @@ use support::server::ringmesh;
 use support::{Server, wait_for};
 
 /// What a folder holds whose run is complete.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "connections.csv",
     "latency.csv",
     "latency.hgrm",
@@ -30,6 +30,7 @@ const FILES: [&str; 12] = [
     "shards.csv",
     "summary.json",
     "summary.txt",
+    "targets.csv",
 ];
 /// What marks a folder as no result.
 const INCOMPLETE: &str = "INCOMPLETE";
@@ -443,9 +444,9 @@ fn limited(limit: &str, command: Command) -> Output {
     shell.stdin(Stdio::null()).output().expect("a shell")
 }
 
-/// A run of half a minute, as soon as it has clients.
-fn begun(folder: &Folder, server: &Server) -> Child {
-    let text = SMALL.replace("1s", "30s");
+/// A run of half a minute, as soon as it has clients that made 150 calls.
+fn begun(folder: &Folder, server: &Server, rate: &str) -> Child {
+    let text = SMALL.replace("1s", "30s").replace("rate = 100", rate);
     let requests = |status: &Value| status["totals"]["requests"].as_u64().expect("a count");
     let before = requests(&server.status());
     let mut command = folder.load(&text, &["--target", &http(server)]);
@@ -464,9 +465,15 @@ fn ended(child: Child) -> (Option<i32>, String, String) {
 #[test]
 fn an_interrupted_run_tells_what_it_measured_and_says_so() {
     let server = Server::start("");
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    // The last is usually cut before its first second is over.
+    let runs = [
+        (Signal::SIGINT, "rate = 100"),
+        (Signal::SIGTERM, "rate = 100"),
+        (Signal::SIGINT, "rate = 5_000"),
+    ];
+    for (signal, rate) in runs {
         let folder = Folder::new("interrupted");
-        let child = begun(&folder, &server);
+        let child = begun(&folder, &server, rate);
         kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it runs");
         let (code, told, log) = ended(child);
         assert_eq!(code, Some(130), "{told}\n{log}");
@@ -475,6 +482,7 @@ fn an_interrupted_run_tells_what_it_measured_and_says_so() {
         assert_eq!(summary["ended"]["state"], "interrupted", "{summary:#}");
         assert!(summary["answered"].as_u64() >= Some(140), "{summary:#}");
         assert_eq!(summary["errors"], 0, "{summary:#}");
+        assert_eq!(summary["connections"]["established"], 10, "{summary:#}");
         assert!(summary["run_s"].as_f64() < Some(29.0), "{summary:#}");
         assert!(folder.assert_marked().contains("interrupted"));
         let page = fs::read_to_string(folder.out().join("report.html")).expect("a page");
@@ -487,7 +495,7 @@ fn an_interrupted_run_tells_what_it_measured_and_says_so() {
 fn a_server_that_dies_ends_the_run() {
     let mut server = Server::start("");
     let folder = Folder::new("dies");
-    let child = begun(&folder, &server);
+    let child = begun(&folder, &server, "rate = 100");
     server.signal(Signal::SIGKILL);
     server.ended();
     let (code, told, log) = ended(child);

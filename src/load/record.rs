@@ -90,7 +90,8 @@ pub(crate) enum Ended {
 /// What a run comes to: `summary.json`. Figures of latency, rates and CPU are of the measured
 /// phases (hold, burst, churn; of a run without those, of all); counts are of the whole run, and so
 /// is what concerns the opening of clients, which is what a ramp is for. Answers that arrive after
-/// the last phase count to it, the time that they took does not. Every figure is finite.
+/// the last phase count to it, with their latency; rates and CPU time end with the phase, so that
+/// what is worked off afterwards does not pass for speed. Every figure is finite.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     /// Version of this format.
@@ -146,7 +147,7 @@ pub(crate) struct Summary {
 pub(crate) struct Connections {
     /// Most clients that the scenario wants at once.
     pub(crate) wanted: u64,
-    /// Most that were ready at once.
+    /// Most that were ready at once, as seen at the end of each second and of the run.
     pub(crate) established: u64,
     /// Of those that became ready, lost.
     pub(crate) lost: u64,
@@ -158,7 +159,7 @@ pub(crate) struct Connections {
 pub(crate) struct Rate {
     /// Calls due, per second of the measured phases.
     pub(crate) offered: f64,
-    /// Calls answered.
+    /// Calls answered in that time.
     pub(crate) achieved: f64,
 }
 

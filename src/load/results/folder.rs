@@ -167,6 +167,7 @@ impl Folder {
             tally: &self.tally,
             usage: &self.usage,
             cores: float(manifest::generator_cores(&self.plan) as u64),
+            machine_cores: float(manifest::machine_cores() as u64),
         };
         let mut summary = summary::summary(&sources, ended);
         let checks = self.plan.checks.iter();

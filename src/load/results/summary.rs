@@ -23,24 +23,26 @@ pub(super) struct Sources<'a> {
     pub(super) surroundings: &'a Surroundings,
     pub(super) tally: &'a Tally,
     pub(super) usage: &'a Usage,
-    /// Cores that the generator's threads may use.
+    /// Cores that the generator's threads may use, and cores of the machine.
     pub(super) cores: f64,
+    pub(super) machine_cores: f64,
 }
 
 /// Without assertions: they are about it.
 pub(super) fn summary(sources: &Sources<'_>, ended: Ended) -> Summary {
-    let Sources { plan, surroundings, tally, usage, cores } = *sources;
+    let Sources { plan, surroundings, tally, usage, cores, machine_cores } = *sources;
     let (script, whole) = (&*plan.script, &tally.whole);
     let (measured_s, cpu) = (tally.measured_s(), usage.measured());
     let server = server(sources);
     let shares = tally.shards.iter().map(|shard| ratio(shard.cpu_measured_s, measured_s));
-    let answered_cpu = ratio(float(whole.answered_measured), measured_s);
+    let answered_cpu = ratio(float(whole.answered_in_time), measured_s);
     let evidence = Evidence {
         script,
         tally,
         measured_s,
         cpu,
         cores,
+        machine_cores,
         server: server.map(|figures| (cpu.server_cores(), usable(surroundings, figures.cores))),
     };
     let why = verdict::reasons(&evidence);
@@ -97,7 +99,7 @@ fn server(sources: &Sources<'_>) -> Option<ServerFigures> {
     let servers = sources.surroundings.server.as_ref().ok()?;
     let rss_bytes_max = sources.usage.server_rss_max_bytes.unwrap_or(0);
     let (cpu, measured_s) = (sources.usage.measured(), sources.tally.measured_s());
-    let per_s = ratio(float(sources.tally.whole.answered_measured), measured_s);
+    let per_s = ratio(float(sources.tally.whole.answered_in_time), measured_s);
     Some(ServerFigures {
         pids: u32::try_from(servers.pids.len()).unwrap_or(u32::MAX),
         cpu_us_per_request: rounded(1e6 * ratio(cpu.server_cores(), per_s)),
@@ -125,8 +127,8 @@ fn phases(sources: &Sources<'_>) -> Vec<Part> {
         let phase: &ringmesh_runtime::load::script::Phase = phase;
         let seconds = sources.tally.phases_s[index];
         let cores = sources.usage.phase(index).server_cores();
-        let per_s = ratio(float(count.answered), seconds);
-        let known = sources.surroundings.server.is_ok() && count.answered > 0;
+        let per_s = ratio(float(count.answered_in_time), seconds);
+        let known = sources.surroundings.server.is_ok() && count.answered_in_time > 0;
         let wanted = phase.connections_from.max(phase.connections_to);
         let mut part = part(&phase.name, phase.kind.name(), seconds, count, wanted.into());
         part.server_cpu_us_per_request = known.then(|| rounded(1e6 * ratio(cores, per_s)));
@@ -164,13 +166,13 @@ fn part(name: &str, kind: &str, seconds: f64, count: &Count, wanted: u64) -> Par
 }
 
 fn connections(count: &Count, wanted: u64) -> Connections {
-    let Count { established, lost, failed, .. } = *count;
-    Connections { wanted, established, lost, failed }
+    let Count { most, lost, failed, .. } = *count;
+    Connections { wanted, established: most, lost, failed }
 }
 
 fn rate(count: &Count, seconds: f64) -> Rate {
     let per_s = |calls| rounded(ratio(float(calls), seconds));
-    Rate { offered: per_s(count.due_measured), achieved: per_s(count.answered_measured) }
+    Rate { offered: per_s(count.due_measured), achieved: per_s(count.answered_in_time) }
 }
 
 /// Most seats connected at once, of the workloads that `of` picks.

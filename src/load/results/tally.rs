@@ -12,13 +12,16 @@ use crate::load::record::{Second, ShardSecond};
 const EXAMPLES_MAX: usize = 24;
 /// Examples of one kind among them.
 const EXAMPLES_OF_A_KIND_MAX: usize = 3;
+/// A second in which not even one call of so many is answered is one in which the server stands.
+const STALLED_ANSWERED_MIN: u64 = 20;
 
 /// What was counted of a run, a phase or a workload. See `Summary` for which histograms are of the
 /// measured phases alone.
 #[derive(Debug)]
 pub(super) struct Count {
-    /// Most clients ready at once.
+    /// Clients ready at the end of a second, the most of all; and the most at once that is known.
     pub(super) established: u64,
+    pub(super) most: u64,
     pub(super) opening: u64,
     pub(super) opened: u64,
     pub(super) failed: u64,
@@ -34,6 +37,8 @@ pub(super) struct Count {
     /// Of the measured phases.
     pub(super) due_measured: u64,
     pub(super) answered_measured: u64,
+    /// Of those, answered before the last phase ended: rates and CPU time are of that time.
+    pub(super) answered_in_time: u64,
     pub(super) not_sent_measured: u64,
     pub(super) latency: Long,
     pub(super) service: Long,
@@ -47,6 +52,7 @@ impl Count {
     pub(super) fn new() -> Self {
         Self {
             established: 0,
+            most: 0,
             opening: 0,
             opened: 0,
             failed: 0,
@@ -61,6 +67,7 @@ impl Count {
             faults: [0; Fault::COUNT],
             due_measured: 0,
             answered_measured: 0,
+            answered_in_time: 0,
             not_sent_measured: 0,
             latency: hdr::long(),
             service: hdr::long(),
@@ -70,23 +77,24 @@ impl Count {
         }
     }
 
-    /// All workloads of a second together; `established` and `opening` are sums.
+    /// All workloads of a second together; what is of an instant is a sum.
     pub(super) fn of(second: &Second) -> Self {
         let mut all = Self::new();
-        let (mut established, mut opening) = (0, 0);
+        let (mut established, mut most, mut opening) = (0, 0, 0);
         for sample in &second.workloads {
-            all.add(sample, true);
+            all.add(sample, Told::Measured);
             established += u64::from(sample.established);
+            most += u64::from(sample.established_most.max(sample.established));
             opening += u64::from(sample.opening);
         }
-        (all.established, all.opening) = (established, opening);
+        (all.established, all.most, all.opening) = (established, most, opening);
         all
     }
 
     /// One workload of a second.
     pub(super) fn of_workload(sample: &WorkloadSample) -> Self {
         let mut one = Self::new();
-        one.add(sample, true);
+        one.add(sample, Told::Measured);
         one
     }
 
@@ -94,8 +102,9 @@ impl Count {
         self.faults.iter().sum()
     }
 
-    fn add(&mut self, sample: &WorkloadSample, measured: bool) {
+    fn add(&mut self, sample: &WorkloadSample, told: Told) {
         self.established = self.established.max(sample.established.into());
+        self.most = self.most.max(sample.established_most.max(sample.established).into());
         self.opening = self.opening.max(sample.opening.into());
         self.opened += sample.opened;
         self.failed += sample.failed;
@@ -110,9 +119,10 @@ impl Count {
         self.faults.iter_mut().zip(sample.faults).for_each(|(sum, faults)| *sum += faults);
         hdr::merge(&mut self.opening_time, &sample.opening_time);
         hdr::merge(&mut self.first_call, &sample.first_call);
-        if measured {
+        if told != Told::Unmeasured {
             self.due_measured += sample.due;
             self.answered_measured += sample.answered;
+            self.answered_in_time += if told == Told::Measured { sample.answered } else { 0 };
             self.not_sent_measured += sample.faults[Fault::NotSent.index()];
             hdr::merge(&mut self.latency, &sample.latency);
             hdr::merge(&mut self.service, &sample.service);
@@ -120,8 +130,9 @@ impl Count {
         }
     }
 
-    fn add_count(&mut self, other: &Self, measured: bool) {
+    fn add_count(&mut self, other: &Self, told: Told) {
         self.established = self.established.max(other.established);
+        self.most = self.most.max(other.most);
         self.opening = self.opening.max(other.opening);
         self.opened += other.opened;
         self.failed += other.failed;
@@ -136,15 +147,27 @@ impl Count {
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, faults)| *sum += faults);
         self.opening_time.add(&other.opening_time).expect("it grows");
         self.first_call.add(&other.first_call).expect("it grows");
-        if measured {
+        if told != Told::Unmeasured {
             self.due_measured += other.due;
             self.answered_measured += other.answered;
+            self.answered_in_time += if told == Told::Measured { other.answered } else { 0 };
             self.not_sent_measured += other.faults[Fault::NotSent.index()];
             self.latency.add(&other.latency).expect("it grows");
             self.service.add(&other.service).expect("it grows");
             self.delivery.add(&other.delivery).expect("it grows");
         }
     }
+}
+
+/// What a second counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Counts of the whole run alone.
+    Unmeasured,
+    /// Everything.
+    Measured,
+    /// What came after the end of the last phase: it counts, its time does not.
+    AfterTheEnd,
 }
 
 /// What one role of the generator did in a run.
@@ -171,6 +194,8 @@ pub(super) struct Tally {
     /// How late the generator sent in the measured phases.
     pub(super) late: Long,
     pub(super) shards: Vec<ShardTotal>,
+    /// Calls that became due in measured seconds in which next to nobody was answered.
+    pub(super) stalled_due: u64,
     /// The end of the last second, s.
     pub(super) run_s: f64,
     pub(super) examples: Vec<(Fault, String)>,
@@ -186,6 +211,7 @@ impl Tally {
             workloads: counts(script.workloads.len()),
             late: hdr::long(),
             shards: vec![ShardTotal::default(); shards],
+            stalled_due: 0,
             run_s: 0.0,
             examples: Vec::new(),
             script,
@@ -196,21 +222,25 @@ impl Tally {
     /// does not know is not counted there.
     pub(super) fn add(&mut self, second: &Second, all: &Count) {
         let measured = is_measured(&self.script, second.phase);
+        let inside_s = within(&self.script, second.phase, second.from_s, second.to_s);
+        let in_phase = if inside_s > 0.0 { Told::Measured } else { Told::AfterTheEnd };
+        let told = if measured { in_phase } else { Told::Unmeasured };
         self.run_s = self.run_s.max(second.to_s);
-        self.whole.add_count(all, measured);
+        self.whole.add_count(all, told);
         for (count, sample) in self.workloads.iter_mut().zip(&second.workloads) {
-            count.add(sample, measured);
+            count.add(sample, told);
         }
         if let Some(phase) = self.phases.get_mut(second.phase) {
-            phase.add_count(all, true);
-            let share = within(&self.script, second.phase, second.from_s, second.to_s);
-            self.phases_s[second.phase] += share;
+            phase.add_count(all, in_phase);
+            self.phases_s[second.phase] += inside_s;
         }
         for (total, shard) in self.shards.iter_mut().zip(&second.shards) {
-            total.add(shard, measured);
+            total.add(shard, told == Told::Measured);
         }
         if measured {
             hdr::merge(&mut self.late, &second.late);
+            let stalled = all.answered.saturating_mul(STALLED_ANSWERED_MIN) < all.due;
+            self.stalled_due += if stalled { all.due } else { 0 };
         }
         for (fault, text) in &second.examples {
             let of_kind = self.examples.iter().filter(|(known, _)| known == fault).count();

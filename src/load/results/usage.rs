@@ -17,16 +17,22 @@ pub(super) struct Cpu {
     pub(super) covered_s: f64,
     pub(super) generator_s: f64,
     pub(super) server_s: f64,
+    /// Of the whole machine.
+    pub(super) machine_s: f64,
 }
 
 impl Cpu {
-    /// Cores that were busy on average: of the generator, of the server.
+    /// Cores that were busy on average: of the generator, of the server, of the machine.
     pub(super) fn generator_cores(&self) -> f64 {
         ratio(self.generator_s, self.covered_s)
     }
 
     pub(super) fn server_cores(&self) -> f64 {
         ratio(self.server_s, self.covered_s)
+    }
+
+    pub(super) fn machine_cores(&self) -> f64 {
+        ratio(self.machine_s, self.covered_s)
     }
 }
 
@@ -89,6 +95,7 @@ impl Usage {
             cpu.covered_s += inside_s;
             cpu.generator_s += share * (now.generator_cpu_s - last.generator_cpu_s).max(0.0);
             cpu.server_s += share * server_s;
+            cpu.machine_s += share * (now.machine_busy_s - last.machine_busy_s).max(0.0);
         }
     }
 
@@ -104,6 +111,7 @@ impl Usage {
             covered_s: sum.covered_s + cpu.covered_s,
             generator_s: sum.generator_s + cpu.generator_s,
             server_s: sum.server_s + cpu.server_s,
+            machine_s: sum.machine_s + cpu.machine_s,
         })
     }
 

@@ -21,6 +21,10 @@ pub(super) const LATE_SHARE_MAX: f64 = 0.25;
 pub(super) const ACHIEVED_SHARE_MIN: f64 = 0.95;
 /// Share of its cores below which a server has idle CPU.
 pub(super) const SERVER_IDLE_SHARE: f64 = 0.9;
+/// Share of the machine's cores from which none of them is idle.
+pub(super) const MACHINE_FULL_SHARE: f64 = 0.95;
+/// Share of those that others than generator and server may have before it matters.
+pub(super) const OTHERS_SHARE_MAX: f64 = 0.1;
 
 /// What a verdict is founded on.
 pub(super) struct Evidence<'a> {
@@ -28,8 +32,9 @@ pub(super) struct Evidence<'a> {
     pub(super) tally: &'a Tally,
     pub(super) measured_s: f64,
     pub(super) cpu: Cpu,
-    /// Cores of the generator.
+    /// Cores of the generator, and of the machine.
     pub(super) cores: f64,
+    pub(super) machine_cores: f64,
     /// Cores that the server used, and those that it could fill; `None` where it is not known.
     pub(super) server: Option<(f64, f64)>,
 }
@@ -42,6 +47,7 @@ pub(super) fn reasons(evidence: &Evidence<'_>) -> Vec<String> {
         workloads.filter(|workload| !matches!(workload.kind, Kind::Listen { .. }))
     };
     reasons.extend(busy(evidence));
+    reasons.extend(disturbed(evidence));
     if callers().any(|workload| !workload.closed) {
         reasons.extend(late(evidence));
         reasons.extend(not_sent(evidence));
@@ -67,6 +73,23 @@ fn busy(evidence: &Evidence<'_>) -> Option<String> {
     }
 }
 
+/// Whether no core of the machine was idle.
+fn is_full(evidence: &Evidence<'_>) -> bool {
+    evidence.cpu.machine_cores() > MACHINE_FULL_SHARE * evidence.machine_cores
+}
+
+/// Where other programs take what generator and server could have used, figures are of all of them.
+/// Of a server that is not known, or is elsewhere, this cannot be told.
+fn disturbed(evidence: &Evidence<'_>) -> Option<String> {
+    let (server, _) = evidence.server?;
+    let (cpu, cores) = (evidence.cpu, evidence.machine_cores);
+    let others = cpu.machine_cores() - cpu.generator_cores() - server;
+    let matters = is_full(evidence) && others > OTHERS_SHARE_MAX * cores;
+    matters.then(|| {
+        format!("other programs took {others:.1} of the machine's {cores} cores, and none was idle")
+    })
+}
+
 fn late(evidence: &Evidence<'_>) -> Option<String> {
     let late_ms = hdr::percentiles(&evidence.tally.late).p99;
     let latency_ms = hdr::percentiles(&evidence.tally.whole.latency).p99;
@@ -76,20 +99,28 @@ fn late(evidence: &Evidence<'_>) -> Option<String> {
 }
 
 /// Where calls stay away although the server could do more. Of a server whose CPU is not known
-/// only calls that were never sent tell.
+/// only calls that were never sent tell. A server that stands still, idle as it is, is not the
+/// generator's fault.
 fn not_sent(evidence: &Evidence<'_>) -> Option<String> {
     let count = &evidence.tally.whole;
-    let idle = evidence.server.map(|(busy, cores)| busy < SERVER_IDLE_SHARE * cores);
+    let missing = count.due_measured.saturating_sub(count.answered_measured);
+    if missing > 0 && evidence.tally.stalled_due.saturating_mul(2) > missing {
+        return None;
+    }
+    let full = is_full(evidence);
+    let idle = evidence.server.map(|(busy, cores)| !full && busy < SERVER_IDLE_SHARE * cores);
     let not_sent = count.not_sent_measured;
     let achieved = ratio(float(count.answered_measured), float(count.due_measured));
     match idle {
         Some(false) => None,
         Some(true) | None if not_sent > 0 => {
-            let known = if idle.is_some() { "the server had idle CPU" } else { "its CPU unknown" };
-            Some(format!("{not_sent} calls found the backlog full and were not sent, {known}"))
+            let cpu = if idle.is_some() { "had idle CPU" } else { "may have had idle CPU" };
+            Some(format!(
+                "{not_sent} calls were not sent, since no connection was idle, and the server {cpu}"
+            ))
         }
         // Calls that failed are the server's, those that are neither are still somewhere.
-        Some(true) if count.due_measured > 0 && achieved < ACHIEVED_SHARE_MIN && !failed(count) => {
+        Some(true) if missing > 0 && achieved < ACHIEVED_SHARE_MIN && !failed(count, missing) => {
             let percent = (achieved * 100.0).round();
             Some(format!("{percent} % of calls due were answered, and the server had idle CPU"))
         }
@@ -98,7 +129,6 @@ fn not_sent(evidence: &Evidence<'_>) -> Option<String> {
 }
 
 /// Whether faults explain most of the calls that were not answered.
-fn failed(count: &super::tally::Count) -> bool {
-    let missing = count.due_measured.saturating_sub(count.answered_measured);
+fn failed(count: &super::tally::Count, missing: u64) -> bool {
     count.errors().saturating_mul(2) > missing
 }

@@ -40,11 +40,19 @@ struct Role {
     cpu_s: f64,
 }
 
-/// Clients of a role that are ready, and those that are on their way, by workload; and by target.
+/// Clients of a role that are ready, by workload and by target.
 #[derive(Clone, Default)]
 struct Ready {
-    workloads: Vec<(u32, u32)>,
+    workloads: Vec<Clients>,
     targets: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Clients {
+    established: u32,
+    opening: u32,
+    /// Most at once, where the sample's end says little of it: at the end of the role.
+    most: u32,
 }
 
 struct Interval {
@@ -132,13 +140,13 @@ impl Merge {
             if let Some(ready) = interval.ready[usize::from(shard)].take() {
                 role.ready = ready;
             }
-            second.established =
-                role.ready.workloads.iter().map(|&(established, _)| established).sum();
-            for (workload, &(established, opening)) in
-                interval.workloads.iter_mut().zip(&role.ready.workloads)
+            second.established = role.ready.workloads.iter().map(|of| of.established).sum();
+            for (workload, clients) in interval.workloads.iter_mut().zip(&mut role.ready.workloads)
             {
-                workload.established += established;
-                workload.opening += opening;
+                workload.established += clients.established;
+                workload.established_most += clients.most;
+                workload.opening += clients.opening;
+                clients.most = clients.established;
             }
             for (target, &established) in interval.targets.iter_mut().zip(&role.ready.targets) {
                 target.established += established;
@@ -148,7 +156,11 @@ impl Merge {
             from_s: seconds(interval.from_ns),
             to_s: seconds(to_ns),
             phase: interval.phase,
-            wanted: self.script.connections_at(to_ns.saturating_sub(1)),
+            // After the end nobody is wanted: who closes then is not lost.
+            wanted: match interval.from_ns < self.script.end_ns() {
+                true => self.script.connections_at(to_ns.saturating_sub(1)),
+                false => 0,
+            },
             workloads: interval.workloads,
             targets: interval.targets,
             late: interval.late,
@@ -207,7 +219,14 @@ impl Interval {
         let second = &mut self.shards[shard];
         second.tick_ms_max = second.tick_ms_max.max(sample.tick_ns_max as f64 / 1e6);
         self.ready[shard] = Some(Ready {
-            workloads: sample.workloads.iter().map(|of| (of.established, of.opening)).collect(),
+            workloads: sample
+                .workloads
+                .iter()
+                .map(|&WorkloadSample { established, established_most, opening, .. }| {
+                    let most = if sample.last { established_most } else { established };
+                    Clients { established, opening, most }
+                })
+                .collect(),
             targets: sample.targets.iter().map(|of| of.established).collect(),
         });
         for (sum, part) in self.workloads.iter_mut().zip(&sample.workloads) {
@@ -363,6 +382,31 @@ mod tests {
         let rest: Vec<_> = merge.finish(|_| 0.0).iter().map(brief).collect();
         assert_eq!(rest, [(0.0, 0.8, 0, 3)]);
         assert!(merge.finish(|_| 0.0).is_empty());
+    }
+
+    #[test]
+    fn clients_that_a_role_had_before_it_ended_are_told_once() {
+        let mut merge = merge(2);
+        for (shard, until_ms) in [(0, 700), (1, 1_200)] {
+            let mut last = Sample { last: true, ..sample(shard, until_ms, 0, 1) };
+            let calls = &mut last.workloads[0];
+            (calls.established, calls.established_most) = (0, 4);
+            merge.add(last);
+        }
+        let rest = merge.finish(|_| 0.0);
+        let most = rest.iter().map(|second| second.workloads[0].established_most);
+        assert_eq!(most.collect::<Vec<_>>(), [4, 4]);
+        assert!(rest.iter().all(|second| second.workloads[0].established == 0));
+    }
+
+    #[test]
+    fn nobody_is_wanted_after_the_end() {
+        let mut merge = merge(1);
+        for until_ms in [1_000, 1_500, 2_000, 3_000, 4_000] {
+            merge.add(sample(0, until_ms, usize::from(until_ms > 1_500), 1));
+        }
+        let wanted = std::iter::from_fn(|| merge.poll(4_000 * MS, |_| 0.0)).map(|of| of.wanted);
+        assert_eq!(wanted.collect::<Vec<_>>(), [26, 39, 40, 40, 0]);
     }
 
     #[test]

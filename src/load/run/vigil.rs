@@ -140,7 +140,7 @@ mod tests {
         for from_s in [4.0, 5.0, 6.0, 7.0] {
             let mut second = fixtures::second(from_s);
             (second.workloads[0].lost, second.phase) = (1, 1);
-            assert_eq!(vigil.note(&script, &second), None, "nobody is wanted");
+            assert_eq!(vigil.note(&script, &second), None, "nobody is wanted, as after the end");
         }
     }
 }

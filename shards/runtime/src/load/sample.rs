@@ -35,7 +35,8 @@ labelled! {
         RpcError = "rpc_error",
         /// A result with `isError`.
         ToolError = "tool_error",
-        /// A call that was due and found the backlog full.
+        /// A call that was due and for which no connection was idle: the backlog was full, or the
+        /// run ended.
         NotSent = "not_sent",
         /// An update that came twice, or out of turn.
         Disorder = "disorder",
@@ -85,6 +86,8 @@ pub const EXAMPLES_MAX: usize = 8;
 pub struct WorkloadSample {
     /// Clients that are ready at the sample's end: connected, their session or stream open.
     pub established: u32,
+    /// Most clients that were ready at once since the sample before.
+    pub established_most: u32,
     /// Clients that are on their way there.
     pub opening: u32,
     /// Clients that became ready.
@@ -159,6 +162,7 @@ impl WorkloadSample {
     pub fn new() -> Self {
         Self {
             established: 0,
+            established_most: 0,
             opening: 0,
             opened: 0,
             failed: 0,

@@ -67,7 +67,10 @@ impl Tally {
 
     /// A client is ready.
     pub(super) fn is_ready(&mut self, workload: u8, target: u8) {
-        self.established[usize::from(workload)] += 1;
+        let established = &mut self.established[usize::from(workload)];
+        *established += 1;
+        let most = &mut self.sample.workloads[usize::from(workload)].established_most;
+        *most = (*most).max(*established);
         self.ready[usize::from(target)] += 1;
     }
 
@@ -126,7 +129,10 @@ impl Tally {
         if !changes && to.is_full() {
             return;
         }
-        let next = Box::new(Sample::new(self.sample.shard, next_phase, workloads, targets));
+        let mut next = Box::new(Sample::new(self.sample.shard, next_phase, workloads, targets));
+        for (sample, &established) in next.workloads.iter_mut().zip(&self.established) {
+            sample.established_most = established;
+        }
         self.held.push_back(std::mem::replace(&mut self.sample, next));
         self.tell_held(to);
     }

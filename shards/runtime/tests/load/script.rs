@@ -31,6 +31,7 @@ fn an_open_loop_makes_every_call_in_turn() {
         world.told.iter().map(|told| (told.until_ns, told.phase, told.last)).collect();
     assert_eq!(until[..3], [(S, 0, false), (2 * S, 1, false), (3 * S, 1, false)]);
     assert!(until[3].0 > 3 * S && until[3].2 && until.len() == 4);
+    assert_eq!(world.told[3].workloads[0].established_most, 10, "before they were closed");
     assert_eq!(world.told[1].workloads[0].established, 10);
     assert_eq!(world.told[1].targets[0].answered, 100);
 }

@@ -85,6 +85,49 @@ fn figures_are_of_the_measured_phases_and_counts_of_the_whole_run() {
 }
 
 #[test]
+fn what_comes_after_the_end_is_answered_and_no_speed() {
+    let plan = plan(&[phase(PhaseKind::Hold, 2)], vec![workload("calls", Kind::Http)]);
+    let mut folder = folder(&plan);
+    for (at_s, reading) in (0..4).zip(readings(4)) {
+        folder.add_resources(&reading).unwrap();
+        let mut second = second(&plan, at_s);
+        second.shards[0].cpu_s = 0.25;
+        let calls = &mut second.workloads[0];
+        // The server does 100 a second of 200, and the rest once there is nothing new.
+        (calls.due, calls.answered) = if at_s < 2 { (200, 100) } else { (0, 100) };
+        (0..100).for_each(|_| record_ns(&mut calls.latency, u64::from(at_s + 1) * 500_000_000));
+        folder.add_second(&second).unwrap();
+    }
+    let path = plan.out.clone();
+    let summary = folder.finish(Ended::Complete).unwrap();
+    assert_eq!((summary.answered, summary.latency_ms.count, summary.measured_s), (400, 400, 2.0));
+    assert!(summary.latency_ms.max > 1_999.0, "the last ones count: {:?}", summary.latency_ms);
+    let parts = [&summary.phases[0], &summary.workloads[0]].map(|part| part.rate_per_s.achieved);
+    assert_eq!((summary.rate_per_s.achieved, parts), (100.0, [100.0; 2]));
+    assert_eq!(summary.server.unwrap().cpu_us_per_request, 2_500.0);
+    assert_eq!(summary.phases[0].server_cpu_us_per_request, Some(2_500.0));
+    let generator = summary.generator;
+    assert_eq!((generator.cpu_us_per_request, generator.busiest_share), (5_000.0, 0.25));
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn clients_of_a_run_that_is_cut_short_were_there() {
+    let plan = three_phases();
+    let mut folder = folder(&plan);
+    let mut second = second(&plan, 0);
+    second.to_s = 0.5;
+    second.workloads[0].established_most = 7;
+    folder.add_second(&second).unwrap();
+    let row = read(&plan.out, "connections.csv");
+    assert!(row.contains(",0.5,0.5,ramp-0,5,0,"), "none at its end: {row}");
+    let summary = folder.finish(Ended::Interrupted).unwrap();
+    assert_eq!(summary.connections.established, 7);
+    assert_eq!(summary.workloads[0].connections.established, 7);
+    fs::remove_dir_all(&plan.out).unwrap();
+}
+
+#[test]
 fn memory_of_a_client_is_what_the_server_grew_by() {
     let plan = three_phases();
     let mut folder = folder(&plan);
@@ -204,7 +247,13 @@ fn a_saturated_generator_is_told_from_a_slow_server() {
         second.workloads[0].faults[Fault::NotSent.index()] = 10;
         second.workloads[0].answered = 90;
     });
-    assert!(full[0].starts_with("20 calls found the backlog full"), "{full:?}");
+    let why = "20 calls were not sent, since no connection was idle, and the server had idle CPU";
+    assert_eq!(full, [why]);
+    let stands = verdict_of(|second| {
+        second.workloads[0].answered = 1;
+        second.workloads[0].faults[Fault::NotSent.index()] = 99;
+    });
+    assert!(stands.is_empty(), "the server's: {stands:?}");
     let short = verdict_of(|second| second.workloads[0].answered = 90);
     assert_eq!(short, ["90 % of calls due were answered, and the server had idle CPU"]);
     let failing = verdict_of(|second| {
@@ -235,7 +284,7 @@ fn a_server_of_one_shard_is_busy_with_one_core() {
             reading.server_cpu_s = Some(reading.at_s * busy_s);
             folder.add_resources(&reading).unwrap();
             let mut second = second(&plan, at_s);
-            second.workloads[0].due = 100;
+            (second.workloads[0].due, second.workloads[0].answered) = (100, 50);
             second.workloads[0].faults[Fault::NotSent.index()] = 50;
             folder.add_second(&second).unwrap();
         }
@@ -243,6 +292,24 @@ fn a_server_of_one_shard_is_busy_with_one_core() {
         assert_eq!(summary.generator_saturated, saturated, "{shards} shards, {busy_s} busy");
         fs::remove_dir_all(&plan.out).unwrap();
     }
+}
+
+#[test]
+fn a_machine_that_others_fill_says_nothing_of_the_server() {
+    let plan = plan(&[phase(PhaseKind::Hold, 2)], vec![workload("calls", Kind::Http)]);
+    let mut folder = folder(&plan);
+    let cores = float(manifest::machine_cores() as u64);
+    for (at_s, mut reading) in (0..3).zip(readings(3)) {
+        reading.machine_busy_s = reading.at_s * cores;
+        folder.add_resources(&reading).unwrap();
+        let mut second = second(&plan, at_s);
+        (second.workloads[0].due, second.workloads[0].answered) = (100, 50);
+        second.workloads[0].faults[Fault::NotSent.index()] = 50;
+        folder.add_second(&second).unwrap();
+    }
+    let why = folder.finish(Ended::Complete).unwrap().generator_saturated_why;
+    assert!(why.len() == 1 && why[0].starts_with("other programs took "), "{why:?}");
+    fs::remove_dir_all(&plan.out).unwrap();
 }
 
 #[test]
@@ -319,11 +386,15 @@ fn examples_are_few_and_of_every_kind() {
     for at_s in 0..4 {
         let mut second = second(&plan, at_s);
         let example = (Fault::Status, format!("503 of call {at_s}"));
-        second.examples = vec![example.clone(), example, (Fault::Lost, "reset".to_owned())];
+        second.workloads[0].faults[Fault::Lost.index()] = 1;
+        second.examples =
+            vec![example.clone(), example, (Fault::Lost, "re\u{1b}[2Jset".to_owned())];
         folder.add_second(&second).unwrap();
     }
     let examples = folder.finish(Ended::Complete).unwrap().examples;
-    let wanted = ["status: 503 of call 0", "lost: reset", "status: 503 of call 1"];
+    let wanted = ["status: 503 of call 0", "lost: re\u{1b}[2Jset", "status: 503 of call 1"];
+    let text = read(&plan.out, "summary.txt");
+    assert!(text.contains("lost: re\u{fffd}[2Jset"), "no terminal obeys it: {text}");
     assert_eq!(examples[..3], wanted);
     assert_eq!(examples.len(), 4, "three of a kind: {examples:?}");
     fs::remove_dir_all(&plan.out).unwrap();
