@@ -241,10 +241,16 @@ mod tests {
         let to = free.expect("a free port");
         let script = Arc::get_mut(&mut plan.script).expect("nobody shares it");
         script.targets[0].remote = Endpoint::Ip { to, sources: None };
-        let error = knock(&plan, KNOCK_MAX).expect_err("nobody listens");
-        let line = "http://127.0.0.1:8080/mcp: Connection refused (os error 111): start the server \
-                    first, or give another --target";
-        assert_eq!((error.to_string().as_str(), error.exit_code()), (line, 69));
+        let by_address = (format!("http://{to}/mcp"), String::new());
+        let by_name = ("http://localhost/mcp".to_owned(), format!(" at {to}"));
+        for (name, at) in [by_address, by_name] {
+            let script = Arc::get_mut(&mut plan.script).expect("nobody shares it");
+            script.targets[0].name.clone_from(&name);
+            let error = knock(&plan, KNOCK_MAX).expect_err("nobody listens");
+            let mend = "start the server first, or give another --target";
+            let line = format!("{name}: Connection refused (os error 111){at}: {mend}");
+            assert_eq!((error.to_string(), error.exit_code()), (line, 69));
+        }
     }
 
     #[test]
