@@ -122,6 +122,7 @@ const ROWS: [Row; 37] = [
     ("generator CPU per call, µs", |s| some(s.generator.cpu_us_per_request)),
     ("  cores busy", |s| some(s.generator.busy_cores)),
     ("  busiest thread", |s| some(s.generator.busiest_share)),
+    ("  pacing, ms", |s| some(s.generator.pacing_ms)),
     ("measured, s", |s| Some(s.measured_s)),
 ];
 

@@ -185,6 +185,10 @@ pub(crate) struct Generator {
     /// Share of a core that its busiest role used in the measured phases.
     pub(crate) busiest_share: f64,
     pub(crate) cpu_us_per_request: f64,
+    /// Calls and answers of so long were gathered (`Script::pacing_ns`), ms: what is batched costs
+    /// both sides less, and latency is overstated.
+    #[serde(default)]
+    pub(crate) pacing_ms: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]

@@ -81,6 +81,7 @@ pub(super) fn summary(sources: &Sources<'_>, ended: Ended) -> Summary {
             cores,
             busiest_share: rounded(shares.fold(0.0, f64::max)),
             cpu_us_per_request: rounded(1e6 * ratio(cpu.generator_cores(), answered_cpu)),
+            pacing_ms: rounded(float(script.pacing_ns) / 1e6),
         },
         server,
         server_unknown_why: surroundings.server.as_ref().err().cloned(),

@@ -109,6 +109,10 @@ fn processes(text: &mut String, summary: &Summary) {
         |us: f64| if calls { format!(", {us:.2} µs of CPU per call") } else { String::new() };
     put(text, format_args!("busiest thread {:.0} %", generator.busiest_share * 100.0));
     put(text, format_args!("{}\n", per_call(generator.cpu_us_per_request)));
+    if generator.pacing_ms > 0.0 {
+        let ms = generator.pacing_ms;
+        put(text, format_args!("             calls and answers of {ms} ms gathered (pacing)\n"));
+    }
     match (&summary.server, &summary.server_unknown_why) {
         (Some(server), _) => {
             let cores = server.cores.map_or(String::new(), |cores| format!(" of {cores}"));

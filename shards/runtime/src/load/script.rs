@@ -40,7 +40,8 @@ pub struct Script {
     /// Calls and answers of so long are gathered, at whole multiples since the begin, at most
     /// [`PACING_NS_MAX`]; 0: each is handled when it comes. What a thread is woken for costs both
     /// sides more than the call itself. Latency counts from the time due to the time at which the
-    /// answer is seen all the same, so that it is overstated by up to as much, never understated.
+    /// answer is seen all the same, so that it is overstated, by up to twice as much, never
+    /// understated.
     pub pacing_ns: u64,
 }
 

@@ -148,7 +148,10 @@ fn figures(summary: &Summary) -> String {
     let of = format!("of {} calls sent", grouped(summary.requests));
     text += &figure("errors", &grouped(summary.errors), &of);
     let generator = &summary.generator;
-    let note = format!("of {} cores, {} threads", generator.cores, generator.shards);
+    let mut note = format!("of {} cores, {} threads", generator.cores, generator.shards);
+    if generator.pacing_ms > 0.0 {
+        note += &format!(", pacing {} ms", generator.pacing_ms);
+    }
     match (&summary.server, &summary.server_unknown_why) {
         (Some(server), _) => {
             let calls = summary.rate_per_s.achieved > 0.0;

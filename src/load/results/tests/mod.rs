@@ -86,7 +86,8 @@ fn figures_are_of_the_measured_phases_and_counts_of_the_whole_run() {
 
 #[test]
 fn what_comes_after_the_end_is_answered_and_no_speed() {
-    let plan = plan(&[phase(PhaseKind::Hold, 2)], vec![workload("calls", Kind::Http)]);
+    let mut plan = plan(&[phase(PhaseKind::Hold, 2)], vec![workload("calls", Kind::Http)]);
+    std::sync::Arc::get_mut(&mut plan.script).unwrap().pacing_ns = 1_000_000;
     let mut folder = folder(&plan);
     for (at_s, reading) in (0..4).zip(readings(4)) {
         folder.add_resources(&reading).unwrap();
@@ -108,6 +109,8 @@ fn what_comes_after_the_end_is_answered_and_no_speed() {
     assert_eq!(summary.phases[0].server_cpu_us_per_request, Some(2_500.0));
     let generator = summary.generator;
     assert_eq!((generator.cpu_us_per_request, generator.busiest_share), (5_000.0, 0.25));
+    assert_eq!(generator.pacing_ms, 1.0);
+    assert!(read(&path, "summary.txt").contains("of 1 ms gathered (pacing)"));
     fs::remove_dir_all(path).unwrap();
 }
 
