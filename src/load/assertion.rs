@@ -1,7 +1,8 @@
 //! `--assert 'p99<30ms'`: a figure of the summary, a comparison, a bound.
 //!
 //! A figure that was not measured (no server on this machine, no answer to a call) fails every
-//! check and says why: what nobody saw is not what was asked for.
+//! check and says why: what nobody saw is not what was asked for. So does a percentile of latency
+//! where more calls than may be slower had no good answer at all.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -284,6 +285,11 @@ impl Figure {
 
     fn of_run(self, summary: &Summary) -> Reading {
         match self {
+            Self::Time(Family::Latency | Family::Service, point)
+                if point.share_above().is_some_and(|above| summary.unanswered_share() > above) =>
+            {
+                Err(UNANSWERED)
+            }
             Self::Time(family, point) => point.of(match family {
                 Family::Latency => &summary.latency_ms,
                 Family::Service => &summary.service_ms,
@@ -356,6 +362,18 @@ impl Point {
         })
     }
 
+    /// Of a percentile, the share of calls that may take longer.
+    fn share_above(self) -> Option<f64> {
+        match self {
+            Self::P50 => Some(0.5),
+            Self::P90 => Some(0.1),
+            Self::P99 => Some(0.01),
+            Self::P999 => Some(0.001),
+            Self::P9999 => Some(0.000_1),
+            Self::Max | Self::Mean => None,
+        }
+    }
+
     fn of(self, times: &Percentiles) -> Reading {
         if times.count == 0 {
             return Err("nothing was measured");
@@ -372,6 +390,7 @@ impl Point {
     }
 }
 
+const UNANSWERED: &str = "more calls than may be slower had no good answer at all";
 const NO_SERVER: &str = "no server was found on this machine";
 const NO_ANSWER: &str = "no call was answered in a phase that is measured";
 
@@ -478,7 +497,7 @@ mod tests {
         let summary = json!({
             "format": 1, "title": "t", "targets": [], "started": "", "ended": {"state": "complete"},
             "run_s": 12.0, "measured_s": 10.0, "connections": connections(),
-            "requests": 1000, "answered": 990, "errors": 4, "faults": {"timeout": 3, "lost": 1},
+            "requests": 1000, "answered": 990, "errors": 4, "faults": {"connect_refused": 3, "lost": 1},
             "rate_per_s": {"offered": 100.0, "achieved": 99.0},
             "latency_ms": percentiles(990), "service_ms": percentiles(990),
             "opening_ms": percentiles(99), "first_call_ms": percentiles(0),
@@ -518,7 +537,7 @@ mod tests {
             ("delivery.max<2s", true),
             ("errors=0", false),
             ("errors=4", true),
-            ("faults.timeout=3", true),
+            ("faults.connect_refused=3", true),
             ("faults.rpc_error=0", true),
             ("rate>=50_000", false),
             ("rate>=99", true),
@@ -555,6 +574,20 @@ mod tests {
         ] {
             let assertion = text.parse::<Check>().expect(text).evaluate(&elsewhere);
             assert_eq!((assertion.passed, assertion.why.as_deref()), (false, Some(why)), "{text}");
+        }
+    }
+
+    #[test]
+    fn calls_without_an_answer_are_slower_than_any() {
+        let mut failing = here();
+        // 5 in 995: more than one in a thousand, less than one in a hundred.
+        failing.faults.insert("timeout".to_owned(), 5.into());
+        for (text, passed) in
+            [("p99<11ms", true), ("p999<1m", false), ("service.p9999<1m", false), ("max<1m", true)]
+        {
+            let assertion = text.parse::<Check>().expect(text).evaluate(&failing);
+            let why = (!passed).then_some(UNANSWERED);
+            assert_eq!((assertion.passed, assertion.why.as_deref()), (passed, why), "{text}");
         }
     }
 

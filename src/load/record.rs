@@ -143,6 +143,23 @@ pub(crate) struct Summary {
     pub(crate) assertions: Vec<Assertion>,
 }
 
+impl Summary {
+    /// Calls without a good answer, over the whole run. Latency, which is of answers, does not know
+    /// them: where they are many, its percentiles are better than what callers met.
+    pub(crate) fn unanswered(&self) -> u64 {
+        use Fault::{Malformed, NotSent, RpcError, Status, Timeout, ToolError};
+        let of_calls = [Malformed, NotSent, RpcError, Status, Timeout, ToolError];
+        of_calls.iter().filter_map(|fault| self.faults.get(fault.label())?.as_u64()).sum()
+    }
+
+    /// Their share of all calls, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
+    pub(crate) fn unanswered_share(&self) -> f64 {
+        let unanswered = self.unanswered();
+        unanswered as f64 / (unanswered + self.answered).max(1) as f64
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// Most clients that the scenario wants at once.

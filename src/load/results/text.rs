@@ -7,6 +7,8 @@ use crate::load::record::{Ended, Part, Percentiles, Summary};
 
 /// Columns of a line.
 const WIDTH: usize = 100;
+/// Share of calls without an answer from which p99 of the others says little.
+const UNANSWERED_SHARE_MIN: f64 = 0.01;
 
 /// The whole text. What makes the figures doubtful comes first.
 pub(crate) fn summary(summary: &Summary) -> String {
@@ -57,6 +59,13 @@ pub(crate) fn marks(summary: &Summary) -> Vec<String> {
     }
     for why in &summary.generator_saturated_why {
         marks.push(format!("GENERATOR SATURATED: {why}; the server may be better than this"));
+    }
+    if summary.unanswered_share() >= UNANSWERED_SHARE_MIN {
+        let (unanswered, answered) = (summary.unanswered(), summary.answered);
+        let (of, all) = (grouped(unanswered), grouped(unanswered + answered));
+        marks.push(format!(
+            "ERRORS: {of} of {all} calls had no good answer; latency is of the rest"
+        ));
     }
     marks
 }

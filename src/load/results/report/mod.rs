@@ -17,7 +17,7 @@ use super::tally::Tally;
 use super::text::{bytes, grouped, marks};
 use super::{float, manifest};
 use crate::load::plan::Plan;
-use crate::load::record::{Ended, Part, Summary};
+use crate::load::record::{Part, Summary};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -85,6 +85,7 @@ pub(crate) fn document(title: &str, body: &str) -> String {
 
 fn head(summary: &Summary) -> String {
     let marks = marks(summary).iter().map(|mark| escaped(mark)).collect::<Vec<_>>();
+    let spotless = marks.is_empty();
     let marks = marks.iter().map(|mark| format!("<p class=\"bad\">{mark}</p>\n"));
     let failed = summary.assertions.iter().filter(|check| !check.passed).count();
     let failed = match failed {
@@ -93,8 +94,7 @@ fn head(summary: &Summary) -> String {
             format!("<p class=\"bad\">{n} of {} assertions failed</p>\n", summary.assertions.len())
         }
     };
-    let complete = summary.ended == Ended::Complete && !summary.generator_saturated;
-    let fine = if complete && failed.is_empty() {
+    let fine = if spotless && failed.is_empty() {
         "<p class=\"good\">Complete; the generator was not the limit.</p>\n"
     } else {
         ""

@@ -205,6 +205,18 @@ fn listeners_alone_are_told_by_their_updates() {
     fs::remove_dir_all(path).unwrap();
 }
 
+/// What a run of 100 calls comes to.
+fn sparse() -> Summary {
+    let plan = plan(&[phase(PhaseKind::Hold, 1)], vec![workload("calls", Kind::Http)]);
+    let mut folder = folder(&plan);
+    let mut second = second(&plan, 0);
+    (second.workloads[0].due, second.workloads[0].answered) = (100, 100);
+    folder.add_second(&second).unwrap();
+    let summary = folder.finish(Ended::Complete).unwrap();
+    fs::remove_dir_all(&plan.out).unwrap();
+    summary
+}
+
 /// A run of 2 s of 100 calls a second, changed.
 fn verdict_of(change: impl Fn(&mut Second)) -> Vec<String> {
     let plan = plan(&[phase(PhaseKind::Hold, 2)], vec![workload("calls", Kind::Http)]);
@@ -257,6 +269,11 @@ fn a_saturated_generator_is_told_from_a_slow_server() {
         second.workloads[0].faults[Fault::NotSent.index()] = 99;
     });
     assert!(stands.is_empty(), "the server's: {stands:?}");
+    let mut told = sparse();
+    assert!(marks(&told).is_empty());
+    told.faults.insert("timeout".to_owned(), 2.into());
+    let mark = "ERRORS: 2 of 102 calls had no good answer; latency is of the rest";
+    assert_eq!(marks(&told), [mark]);
     let short = verdict_of(|second| second.workloads[0].answered = 90);
     assert_eq!(short, ["90 % of calls due were answered, and the server had idle CPU"]);
     let failing = verdict_of(|second| {
