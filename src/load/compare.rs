@@ -85,7 +85,7 @@ fn read(letter: char, folder: &Path) -> Result<Run, StartError> {
 /// A row: a name, and how the figure is read; `None` where a run has none.
 type Row = (&'static str, fn(&Summary) -> Option<f64>);
 
-const ROWS: [Row; 37] = [
+const ROWS: &[Row] = &[
     ("connections wanted", |s| Some(int(s.connections.wanted))),
     ("  ready at once", |s| Some(int(s.connections.established))),
     ("  lost", |s| some(int(s.connections.lost))),
