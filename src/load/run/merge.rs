@@ -406,7 +406,7 @@ mod tests {
             merge.add(sample(0, until_ms, usize::from(until_ms > 1_500), 1));
         }
         let wanted = std::iter::from_fn(|| merge.poll(4_000 * MS, |_| 0.0)).map(|of| of.wanted);
-        assert_eq!(wanted.collect::<Vec<_>>(), [26, 39, 40, 40, 0]);
+        assert_eq!(wanted.collect::<Vec<_>>(), [27, 40, 40, 40, 0]);
     }
 
     #[test]
