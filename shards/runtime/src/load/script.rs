@@ -309,18 +309,17 @@ impl Script {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn phase(start_ns: u64, connections: (u32, u32), steps: u32) -> Phase {
-        Phase {
+impl Phase {
+    /// A linear ramp of 1 ns without calls, for tests to fill in.
+    pub(super) fn idle(start_ns: u64, connections: (u32, u32)) -> Self {
+        Self {
             name: String::new(),
             kind: PhaseKind::Ramp,
             start_ns,
-            duration_ns: 100,
+            duration_ns: 1,
             connections_from: connections.0,
             connections_to: connections.1,
-            steps,
+            steps: 0,
             rate_per_s: 0.0,
             arrivals: Arrivals::Constant,
             churn_per_s: 0.0,
@@ -328,21 +327,40 @@ mod tests {
             trigger: None,
         }
     }
+}
 
-    #[test]
-    fn connections_follow_the_phases() {
-        let script = Script {
+#[cfg(test)]
+impl Script {
+    /// Phases alone, for tests of when things are due.
+    pub(super) fn of_phases(phases: Vec<Phase>) -> Self {
+        Self {
             targets: vec![],
             workloads: vec![],
             seats: vec![],
-            phases: vec![phase(0, (0, 10), 0), phase(100, (10, 30), 2), phase(200, (30, 0), 0)],
+            phases,
             first_call: false,
             connecting_max: 1,
             timeout_ns: 1,
             linger_ns: 0,
             backlog_max: 0,
             pacing_ns: 0,
-        };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_follow_the_phases() {
+        let phases = [(0, (0, 10), 0), (100, (10, 30), 2), (200, (30, 0), 0)];
+        let phases = phases.map(|(start_ns, connections, steps)| Phase {
+            duration_ns: 100,
+            steps,
+            ..Phase::idle(start_ns, connections)
+        });
+        let script = Script::of_phases(phases.into());
         let wanted =
             [(0, 1), (9, 1), (10, 2), (89, 9), (90, 10), (99, 10), (100, 20), (149, 20), (150, 30)];
         for (at_ns, connections) in wanted {

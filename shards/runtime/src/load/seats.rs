@@ -498,45 +498,15 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::script::{Arrivals, PhaseKind};
-
-    fn phase(connections: (u32, u32), duration_ns: u64, steps: u32) -> Phase {
-        Phase {
-            name: String::new(),
-            kind: PhaseKind::Ramp,
-            start_ns: 1_000,
-            duration_ns,
-            connections_from: connections.0,
-            connections_to: connections.1,
-            steps,
-            rate_per_s: 0.0,
-            arrivals: Arrivals::Constant,
-            churn_per_s: 0.0,
-            reconnect: 0,
-            trigger: None,
-        }
-    }
 
     #[test]
     fn a_seat_is_due_when_the_script_counts_it() {
         for (connections, duration_ns, steps) in
             [((0, 10), 100, 0), ((3, 10), 97, 0), ((0, 7), 100, 3), ((5, 6), 10, 1), ((0, 9), 5, 0)]
         {
-            let before = phase((0, 0), 1_000, 0);
-            let before = Phase { start_ns: 0, connections_to: connections.0, ..before };
-            let phase = phase(connections, duration_ns, steps);
-            let script = Script {
-                targets: vec![],
-                workloads: vec![],
-                seats: vec![],
-                phases: vec![before, phase.clone()],
-                first_call: false,
-                connecting_max: 1,
-                timeout_ns: 1,
-                linger_ns: 0,
-                backlog_max: 0,
-                pacing_ns: 0,
-            };
+            let before = Phase { duration_ns: 1_000, ..Phase::idle(0, (0, connections.0)) };
+            let phase = Phase { duration_ns, steps, ..Phase::idle(1_000, connections) };
+            let script = Script::of_phases(vec![before, phase.clone()]);
             for index in connections.0..connections.1 {
                 let due_ns = due_ns(&phase, index.into());
                 assert!(script.connections_at(due_ns) > index, "{connections:?} {index}");
